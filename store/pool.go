@@ -96,4 +96,3 @@ func (r *Ref[T]) Release() error {
 	})
 	return r.err
 }
-
