@@ -48,8 +48,8 @@ func TestRefusalsNameTheLimitThatIsHit(t *testing.T) {
 			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 400, Per: time.Hour, RetryAfter: time.Hour - time.Second}},
 		"uploads in an hour": {before: []int64{1, 1, 1}, size: 1,
 			want: &quota.Refusal{Code: quota.RateQuota, Limit: 3, Used: 3, Uploads: true, Per: time.Hour, RetryAfter: time.Hour - 3*time.Second}},
-		"the window that takes longest": {before: []int64{1, 1, 500}, size: 500,
-			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 502, Per: time.Hour, RetryAfter: time.Hour - time.Second}},
+		"the window that takes longest": {before: []int64{1, 1, 498}, size: 490,
+			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 500, Per: time.Hour, RetryAfter: time.Hour + 2*time.Second - 3*time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a quota.Account
