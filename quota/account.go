@@ -221,6 +221,13 @@ func (a *Account) RestoreWaiting(c Claim) {
 	a.waitingBytes += c.Size
 }
 
+// RestoreInFlight adds a waiting claim that has an upload in flight.
+func (a *Account) RestoreInFlight(c Claim) {
+	a.granted.insert(c.grant(false))
+	a.waitingSlots++
+	a.waitingBytes += c.Size
+}
+
 // RestoreGranted makes windows count a claim that is committed.
 func (a *Account) RestoreGranted(c Claim) {
 	a.granted.insert(c.grant(false))
@@ -255,6 +262,9 @@ func (a *Account) windowUsage(w Window, uploads bool, now time.Time) WindowUsage
 	}
 	return u
 }
+
+// Stored returns the number and the bytes of the files that are stored.
+func (a *Account) Stored() (files, bytes int64) { return a.storedFiles, a.storedBytes }
 
 // Len returns how many claims the account remembers, for those who hold many
 // accounts in bounded memory.

@@ -167,12 +167,13 @@ type Slots interface {
 	// holds its quota past its deadline. It returns ErrNotFound, ErrUsed or, if
 	// the deadline is not after now, ErrExpired. Several uploads to one slot
 	// may be in flight. Each Begin must be ended by Commit or GiveUp; the
-	// death of the process ends all of its uploads.
+	// death of the process ends all its uploads.
 	Begin(ctx context.Context, id string, now time.Time) (Slot, error)
 
 	// GiveUp ends an upload that Begin allowed and that did not succeed. The
-	// slot stays usable until its deadline.
-	GiveUp(ctx context.Context, id string) error
+	// slot stays usable until its deadline. After a Commit that won or lost, or
+	// a Delete, it does nothing, so that it may be deferred.
+	GiveUp(ctx context.Context, id string, now time.Time) error
 
 	// Commit ends an upload that Begin allowed, and makes the slot Uploaded.
 	// Of several one wins, the others get ErrUsed; a slot deleted meanwhile

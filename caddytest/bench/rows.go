@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+var rows = []row{
+	{"slots", "slots at 16 connections, many JIDs, all quotas on", "/s", slots(16, rate)},
+	{"serial", "slots one after another, median time", "ms", slots(1, p50)},
+	{"history", "slot of a JID with 100,000 uploads, median time", "ms", history},
+	{"get", "GET of 100 KiB at 16 connections", "/s", downloads(false)},
+	{"tls", "GET of 100 KiB at 16 connections, TLS", "/s", downloads(true)},
+	{"put-small", "PUT of 100 KiB at 8 connections", "/s", uploads(100<<10, 8, 2000)},
+	{"put-large", "PUT of 10 MiB at 4 connections", "/s", uploads(10<<20, 4, 60)},
+	{"memory", "resident with 1,000 uploads and 1,000 downloads in flight", "MiB", memory},
+}
+
+// ours is the site of this module, with all quotas on.
+const ours = `
+%s {
+	xmpp_upload {
+		allow * {
+			max_file_size 1GiB
+			max_total_size 1000TiB
+			bytes 1000TiB per 1h
+			bytes 5000TiB per 1d
+			uploads 100000000 per 1h
+			uploads 500000000 per 1d
+		}
+		put_timeout 1h
+		slots badger %%DIR%%/slots
+		files disk %%DIR%%/files
+	}
+}
+`
+
+// startOurs starts this module alone.
+func (b *bench) startOurs() (p *process, addr string, err error) {
+	addr = freeAddr()
+	p, err = b.startCaddy(fmt.Sprintf(ours, "http://"+addr), addr)
+	return p, addr, err
+}
+
+func rate(m measured) float64 { return m.perSecond }
+func p50(m measured) float64  { return float64(m.p50) / float64(time.Millisecond) }
+
+// of makes a side of a load.
+func of(name string, l load, value func(measured) float64) side {
+	return side{name, func() (float64, error) {
+		m, err := l.run()
+		return value(m), err
+	}}
+}
+
+// get is a GET request.
+func get(addr, path string) []byte {
+	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, addr)
+}
+
+// asks returns a load's requests for slots, for the JIDs in turn.
+func asks(addr string, size int64, jids ...string) func(int) net.Buffers {
+	requests := make([][]byte, len(jids))
+	for i, jid := range jids {
+		requests[i] = get(addr, fmt.Sprintf("/slot/?jid=%s&name=holiday.jpg&size=%d&content_type=image/jpeg", jid, size))
+	}
+	return func(i int) net.Buffers { return net.Buffers{requests[i%len(requests)]} }
+}
+
+func users(n int) []string {
+	jids := make([]string, n)
+	for i := range jids {
+		jids[i] = fmt.Sprintf("user%d@example.com", i)
+	}
+	return jids
+}
+
+func slots(conns int, value func(measured) float64) func(*bench) ([]side, error) {
+	return func(b *bench) ([]side, error) {
+		addr, peer := freeAddr(), freeAddr()
+		respond := fmt.Sprintf("http://%s {\n\trespond \"hello\"\n}\n", peer)
+		if _, err := b.startCaddy(fmt.Sprintf(ours, "http://"+addr)+respond, addr, peer); err != nil {
+			return nil, err
+		}
+		hello := func(int) net.Buffers { return net.Buffers{get(peer, "/")} }
+		return []side{
+			of("slots", load{addr: addr, conns: conns, time: b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}, value),
+			of("Caddy respond", load{addr: peer, conns: conns, time: b.duration, request: hello, status: 200}, value),
+		}, nil
+	}
+}
+
+// history compares one JID that has 100,000 slots in its windows with JIDs
+// that have about 10: there are so many of these that measuring adds few.
+func history(b *bench) ([]side, error) {
+	const much, little, each = 100_000, 10, 1000
+	_, addr, err := b.startOurs()
+	if err != nil {
+		return nil, err
+	}
+	heavy, light := asks(addr, 1, "heavy@example.com"), asks(addr, 1, users(each)...)
+	fill := load{addr: addr, conns: 64, count: much, request: heavy, status: 200}
+	if _, err := fill.run(); err != nil {
+		return nil, err
+	}
+	fill.count, fill.request = little*each, light
+	if _, err := fill.run(); err != nil {
+		return nil, err
+	}
+	l := load{addr: addr, conns: 1, count: 2 * each, status: 200, request: heavy}
+	peer := l
+	peer.request = light
+	return []side{of("100,000 uploads", l, p50), of("10 uploads", peer, p50)}, nil
+}
+
+// take takes slots and returns their paths.
+func take(addr string, size int64, count int) ([]string, error) {
+	paths := make([]string, count)
+	l := load{addr: addr, conns: 16, count: count, request: asks(addr, size, users(100)...), status: 200}
+	l.answer = func(i int, body []byte) {
+		line, _, _ := strings.Cut(string(body), "\n")
+		if u, err := url.Parse(line); err == nil {
+			paths[i] = u.Path
+		}
+	}
+	_, err := l.run()
+	return paths, err
+}
+
+// upload takes slots, uploads count bodies of size bytes over conns
+// connections, and returns their paths. Only the uploads are measured.
+func upload(addr string, size, conns, count int) (measured, []string, error) {
+	paths, err := take(addr, int64(size), count)
+	if err != nil {
+		return measured{}, nil, err
+	}
+	m, err := put(addr, paths, size, conns)
+	return m, paths, err
+}
+
+func put(addr string, paths []string, size, conns int) (measured, error) {
+	// What the last measurement left to be written would slow this one.
+	if err := exec.Command("sync").Run(); err != nil {
+		return measured{}, err
+	}
+	body := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	return load{
+		addr: addr, conns: conns, count: len(paths), status: 201,
+		request: func(i int) net.Buffers {
+			head := fmt.Appendf(nil, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n",
+				paths[i], addr, size)
+			return net.Buffers{head, body}
+		},
+	}.run()
+}
+
+// uploads compares PUTs, each time with a new process and fresh directories.
+func uploads(size, conns, count int) func(*bench) ([]side, error) {
+	return func(b *bench) ([]side, error) {
+		return []side{
+			{"uploads, durable", func() (float64, error) {
+				p, addr, err := b.startOurs()
+				if err != nil {
+					return 0, err
+				}
+				defer p.stop()
+				m, _, err := upload(addr, size, conns, count)
+				return m.perSecond, err
+			}},
+			{"stand-in, not durable", func() (float64, error) {
+				addr := freeAddr()
+				p, err := b.startStandin(addr)
+				if err != nil {
+					return 0, err
+				}
+				defer p.stop()
+				paths := make([]string, count)
+				for i := range paths {
+					path := fmt.Sprintf("%08x-d136-4816-bf27-7b9fff47d007/holiday.jpg", i)
+					paths[i] = "/" + path + "?v=" + sign(path, int64(size))
+				}
+				m, err := put(addr, paths, size, conns)
+				return m.perSecond, err
+			}},
+		}, nil
+	}
+}
+
+func downloads(overTLS bool) func(*bench) ([]side, error) {
+	return func(b *bench) ([]side, error) {
+		const size, files = 100 << 10, 64
+		plain, measured, peer := freeAddr(), freeAddr(), freeAddr()
+		scheme := "http://"
+		if overTLS {
+			scheme = "https://" // localhost gets a certificate of Caddy's own
+		}
+		root, err := b.newDir()
+		if err != nil {
+			return nil, err
+		}
+		for i := range files {
+			if err := os.WriteFile(filepath.Join(root, static(i)), make([]byte, size), 0o644); err != nil {
+				return nil, err
+			}
+		}
+		sites := fmt.Sprintf(ours, "http://"+plain) + fmt.Sprintf(ours, scheme+measured) +
+			fmt.Sprintf("%s {\n\troot %s\n\tfile_server\n}\n", scheme+peer, root)
+		if _, err := b.startCaddy(sites, plain, measured, peer); err != nil {
+			return nil, err
+		}
+		_, paths, err := upload(plain, size, 4, files)
+		if err != nil {
+			return nil, err
+		}
+		fetch := func(name, addr string, path func(i int) string) side {
+			requests := make([][]byte, files)
+			for i := range requests {
+				requests[i] = get(addr, path(i))
+			}
+			return of(name, load{
+				addr: addr, tls: overTLS, conns: 16, time: b.duration, status: 200,
+				request: func(i int) net.Buffers { return net.Buffers{requests[i%files]} },
+			}, rate)
+		}
+		sides := []side{
+			fetch("downloads", measured, func(i int) string { return paths[i] }),
+			fetch("Caddy file_server", peer, static),
+		}
+		nginx, err := exec.LookPath("nginx")
+		if err != nil || overTLS {
+			return sides, nil
+		}
+		addr := freeAddr()
+		if _, err := b.startNginx(nginx, root, addr); err != nil {
+			return nil, err
+		}
+		return append(sides, fetch("nginx", addr, static)), nil
+	}
+}
+
+func static(i int) string { return fmt.Sprintf("/%d.jpg", i) }

@@ -1,0 +1,90 @@
+package docs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// block is a fenced block of README.
+type block struct {
+	heading string // the nearest one above
+	lang    string
+	text    string
+	line    int
+}
+
+func (b block) name() string { return fmt.Sprintf("%s line %d", b.heading, b.line) }
+
+// readme returns the fenced blocks of README in their order.
+func readme(t *testing.T) []block {
+	t.Helper()
+	var blocks []block
+	var heading string
+	var open *block
+	for i, line := range strings.Split(read(t, "README.md"), "\n") {
+		lang, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case fence && open == nil:
+			open = &block{heading: heading, lang: lang, line: i + 1}
+		case fence:
+			blocks = append(blocks, *open)
+			open = nil
+		case open != nil:
+			open.text += line + "\n"
+		case strings.HasPrefix(line, "#"):
+			heading = strings.TrimLeft(line, "# ")
+		}
+	}
+	if open != nil {
+		t.Fatalf("README.md:%d: the block is not closed", open.line)
+	}
+	return blocks
+}
+
+// first returns the text of the first block of a language under a heading.
+func first(t *testing.T, heading, lang string) string {
+	t.Helper()
+	for _, b := range readme(t) {
+		if b.heading == heading && b.lang == lang {
+			return b.text
+		}
+	}
+	t.Fatalf("README has no block of %s under %q", lang, heading)
+	return ""
+}
+
+// read returns a file of the repository's top.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// replace replaces pairs of old and new in s, all at once.
+func replace(s string, pairs ...string) string {
+	return strings.NewReplacer(pairs...).Replace(s)
+}
+
+// program returns the path of a program that a test drives. Without it the
+// test is skipped, or fails if XMPP_UPLOAD_E2E is "required".
+func program(t *testing.T, name string) string {
+	t.Helper()
+	for _, file := range []string{name, filepath.Join("/usr/sbin", name)} {
+		if path, err := exec.LookPath(file); err == nil {
+			return path
+		}
+	}
+	message := name + " is not installed; Debian's package is " + name
+	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}

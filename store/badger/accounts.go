@@ -1,0 +1,159 @@
+package badger
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-xmpp/xmpp-upload/quota"
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+// cachedClaims bounds the memory of accounts: about 15 MiB. One account may
+// exceed it alone.
+const cachedClaims = 256 << 10
+
+// accounts holds the accounts that were used last. It belongs to the writer.
+type accounts struct {
+	byJID  map[string]*list.Element
+	recent list.List // of *cachedAccount, the latest in front
+	weight int
+}
+
+type cachedAccount struct {
+	jid string
+	quota.Account
+	weight int
+}
+
+func (a *accounts) get(jid string) *cachedAccount {
+	e := a.byJID[jid]
+	if e == nil {
+		return nil
+	}
+	a.recent.MoveToFront(e)
+	return e.Value.(*cachedAccount)
+}
+
+func (a *accounts) put(acct *cachedAccount) {
+	if a.byJID == nil {
+		a.byJID = make(map[string]*list.Element)
+	}
+	a.byJID[acct.jid] = a.recent.PushFront(acct)
+}
+
+// weigh notes that the account may have grown.
+func (a *accounts) weigh(acct *cachedAccount) {
+	const base = 16 // an account of nothing takes as much as so many claims
+	a.weight -= acct.weight
+	acct.weight = base + acct.Len()
+	a.weight += acct.weight
+}
+
+// evict forgets the accounts that were not used for longest.
+func (a *accounts) evict() {
+	for a.weight > cachedClaims && a.recent.Len() > 1 {
+		acct := a.recent.Remove(a.recent.Back()).(*cachedAccount)
+		delete(a.byJID, acct.jid)
+		a.weight -= acct.weight
+	}
+}
+
+// reset forgets all accounts.
+func (a *accounts) reset() { *a = accounts{} }
+
+// load is an account on its way from the database to the writer.
+type load struct {
+	jid     string
+	stored  sum
+	journal []journalLine
+	err     error
+	// now and span are what the reading began with.
+	now  time.Time
+	span time.Duration
+}
+
+type journalLine struct {
+	id string
+	journal
+}
+
+// readAccount reads what was granted to a JID after since.
+func readAccount(db *badger.DB, jid string, since time.Time) (l load) {
+	l.jid = jid
+	l.err = db.View(func(txn *badger.Txn) error {
+		var err error
+		if l.stored, err = getSum(txn, accountKey(jid)); err != nil {
+			return fmt.Errorf("account of %q: %w", jid, err)
+		}
+		prefix := journalKeys(jid)
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
+		defer it.Close()
+		for it.Seek(append(prefix, store.TimePrefix(since)...)); it.Valid(); it.Next() {
+			key := it.Item().Key()
+			if len(key) != len(prefix)+keyIDLen {
+				continue
+			}
+			line := journalLine{id: idOf(key)}
+			if err := it.Item().Value(func(v []byte) (err error) {
+				line.journal, err = decodeJournal(v)
+				return err
+			}); err != nil {
+				return fmt.Errorf("journal of %q: %w", jid, err)
+			}
+			l.journal = append(l.journal, line)
+		}
+		return nil
+	})
+	return l
+}
+
+// account builds the account. Slots with uploads in flight hold what is theirs,
+// also those from before the journal was read.
+func (l load) account(flights map[string]*flight) *cachedAccount {
+	a := &cachedAccount{jid: l.jid}
+	a.RestoreStored(l.stored.n, l.stored.bytes)
+	seen := 0
+	for _, line := range l.journal {
+		switch {
+		case line.state != journalWaiting:
+			a.RestoreGranted(line.Claim)
+		case flights[line.id] != nil:
+			a.RestoreInFlight(line.Claim)
+			seen++
+		default:
+			a.RestoreWaiting(line.Claim) // lapses at the next use, if it has
+		}
+	}
+	if seen < len(flights) {
+		known := make(map[string]bool, len(l.journal))
+		for _, line := range l.journal {
+			known[line.id] = true
+		}
+		for id, f := range flights {
+			if !known[id] {
+				a.RestoreInFlight(f.claim)
+			}
+		}
+	}
+	return a
+}
+
+// getSum returns the sum under key, zero if there is none.
+func getSum(txn *badger.Txn, key []byte) (s sum, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return sum{}, nil
+	}
+	if err != nil {
+		return sum{}, err
+	}
+	err = item.Value(func(v []byte) error {
+		s, err = decodeSum(v)
+		return err
+	})
+	return s, err
+}

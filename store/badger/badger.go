@@ -1,0 +1,245 @@
+// Package badger keeps slots in an embedded Badger database, for one process.
+//
+// One goroutine, the writer, makes all changes; see its code for why. Accounts
+// of JIDs live in memory while they are used, and are restored from the journal
+// of the JID when they are needed again. Reading needs no writer.
+package badger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+
+	"github.com/caddy-xmpp/xmpp-upload/store"
+	"github.com/caddy-xmpp/xmpp-upload/store/space"
+)
+
+const (
+	memTableSize = 8 << 20
+	// logSize is how far a log is written before Badger begins the next one.
+	logSize = memTableSize + 1<<20
+
+	// A full disk under Badger's mapped files kills the process, so some room
+	// must be left for the tables that it may write at any moment: more for
+	// new slots than for what ends or removes the old ones.
+	roomToReserve = 16 << 20
+	roomToCommit  = 10 << 20
+	roomToOpen    = 10 << 20
+)
+
+// Slots implements store.Slots.
+type Slots struct {
+	dir string
+	db  *badger.DB
+
+	jobs    chan *job
+	loaded  chan load
+	spans   chan time.Duration
+	quit    chan struct{} // closed to end the writer
+	stopped chan struct{} // closed when it has ended
+	readers sync.WaitGroup
+
+	// The writer's own.
+	accounts accounts
+	parked   map[string][]*job
+	log      writeAheadLog
+	span     time.Duration
+	maxWait  time.Duration // the longest put_timeout ever
+
+	// mu guards what the writer changes and others read.
+	mu          sync.Mutex
+	waiting     *waiting
+	storedTotal sum
+	flights     map[string]map[string]*flight // by JID and ID
+}
+
+// Open opens the database in dir, and makes it if there is none. Its errors
+// name the directory and the remedy.
+func Open(dir string) (*Slots, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the slots directory: %w", err)
+	}
+	free, err := space.Free(dir)
+	if err != nil {
+		return nil, err
+	}
+	if free < roomToOpen {
+		return nil, fmt.Errorf("%w: slots directory %s needs %d MiB of free space to be opened, and has %d MiB; make room and try again",
+			store.ErrNoSpace, dir, roomToOpen>>20, free>>20)
+	}
+	db, err := openDB(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Slots{
+		dir: dir, db: db,
+		jobs: make(chan *job, batchJobs), loaded: make(chan load), spans: make(chan time.Duration),
+		quit: make(chan struct{}), stopped: make(chan struct{}),
+		parked:  make(map[string][]*job),
+		log:     writeAheadLog{dir: dir, files: make(map[string]*logFile)},
+		flights: make(map[string]map[string]*flight),
+	}
+	if err := s.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *Slots) start() error {
+	if err := s.readFormat(); err != nil {
+		return err
+	}
+	if err := s.readSums(); err != nil {
+		return err
+	}
+	if err := s.log.scan(); err != nil {
+		return err
+	}
+	go s.write()
+	return nil
+}
+
+// openDB opens Badger with the profile for small memory.
+func openDB(dir string) (*badger.DB, error) {
+	opts := badger.DefaultOptions(dir).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithBlockCacheSize(8 << 20).
+		WithIndexCacheSize(8 << 20).
+		WithValueLogFileSize(16 << 20).
+		WithValueThreshold(64 << 10). // all our values: the value log stays empty
+		WithNumCompactors(2).
+		WithCompression(options.Snappy).
+		WithMetricsEnabled(false).
+		WithDetectConflicts(false). // there is one writer
+		WithLogger(badgerLogger{})
+	db, err := badger.Open(opts)
+	if err == nil {
+		return db, nil
+	}
+	if strings.Contains(err.Error(), "directory lock") {
+		return nil, fmt.Errorf("slots directory %s is in use by another process; to change the configuration of a running server use `caddy reload`, and `caddy adapt` rather than `caddy validate` to check it: %w", dir, err)
+	}
+	return nil, fmt.Errorf("opening slots directory %s: %w", dir, err)
+}
+
+const formatVersion = 1
+
+func encodeFormat(maxWait time.Duration) []byte {
+	return binary.AppendVarint([]byte{formatVersion}, int64(maxWait))
+}
+
+func (s *Slots) readFormat() error {
+	return s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte{formatPrefix})
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil // a new database, written with its first slot
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) < 2 {
+				return errRecord
+			}
+			if v[0] != formatVersion {
+				return fmt.Errorf("the database has format %d; this program knows %d: use the version that wrote it, or a newer one", v[0], formatVersion)
+			}
+			maxWait, _ := binary.Varint(v[1:])
+			s.maxWait = time.Duration(maxWait)
+			return nil
+		})
+	})
+}
+
+// readSums reads the sums over all JIDs; slots with uploads in flight hold what
+// is theirs.
+func (s *Slots) readSums() error {
+	s.waiting = newWaiting()
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		if s.storedTotal, err = getSum(txn, []byte{totalsPrefix}); err != nil {
+			return err
+		}
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{waitingPrefix}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			var w sum
+			if err := it.Item().Value(func(v []byte) (err error) {
+				w, err = decodeSum(v)
+				return err
+			}); err != nil {
+				return err
+			}
+			s.waiting.add(secondOf(it.Item().Key()), w.n, w.bytes)
+		}
+		return nil
+	})
+	for _, flights := range s.flights {
+		for _, f := range flights {
+			s.waiting.hold(lapseSecond(f.claim.Deadline), 1, f.claim.Size)
+		}
+	}
+	return err
+}
+
+// Remember implements store.Slots.
+func (s *Slots) Remember(ctx context.Context, d time.Duration) error {
+	select {
+	case s.spans <- d:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return store.ErrClosed
+	}
+}
+
+// Free implements store.Slots.
+func (s *Slots) Free(context.Context) (int64, error) { return s.free() }
+
+func (s *Slots) free() (int64, error) { return space.Free(s.dir) }
+
+// noRoom is the error of a job that would leave too little room.
+func (s *Slots) noRoom(free, need int64, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: slots directory %s has %d MiB free, and needs %d MiB", store.ErrNoSpace, s.dir, free>>20, need>>20)
+}
+
+// Close ends the writer and closes the database.
+func (s *Slots) Close() error {
+	close(s.quit)
+	<-s.stopped
+	s.readers.Wait()
+	err := s.log.sync()
+	s.log.close()
+	return errors.Join(err, s.db.Close())
+}
+
+func (s *Slots) logger() *zap.Logger { return logger() }
+
+// logger belongs to the configuration of the moment: a store outlives many.
+func logger() *zap.Logger { return caddy.Log().Named("http.xmpp_upload.slots.badger") }
+
+// badgerLogger passes on what an operator should know.
+type badgerLogger struct{}
+
+func (badgerLogger) Errorf(f string, v ...any)   { logger().Error(line(f, v)) }
+func (badgerLogger) Warningf(f string, v ...any) { logger().Warn(line(f, v)) }
+func (badgerLogger) Infof(string, ...any)        {}
+func (badgerLogger) Debugf(string, ...any)       {}
+
+func line(f string, v []any) string { return strings.TrimSpace(fmt.Sprintf(f, v...)) }
+
+var _ store.Slots = (*Slots)(nil)

@@ -1,0 +1,253 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddy-xmpp/xmpp-upload/quota"
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+// flight is what uploads to one slot hold.
+type flight struct {
+	claim   quota.Claim
+	uploads int
+}
+
+// Reserve implements store.Slots.
+func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limits) error {
+	if !store.IsID(slot.ID) || slot.Size <= 0 || slot.JID == "" {
+		return fmt.Errorf("slot %q of %q with %d bytes can't be reserved", slot.ID, slot.JID, slot.Size)
+	}
+	slot.State = store.Waiting
+	record, claim := encodeSlot(slot), slot.Claim()
+	return s.do(ctx, &job{
+		jid: slot.JID, now: slot.Reserved, cost: len(record) + 2*len(slot.JID) + 256, room: roomToReserve,
+		apply: func(b *batch, a *cachedAccount) error {
+			a.Forget(slot.Reserved, b.span)
+			if err := a.Check(slot.Size, limits.Quota, slot.Reserved); err != nil {
+				return err
+			}
+			if err := b.checkStorage(slot, limits); err != nil {
+				return err
+			}
+			if _, err := b.txn.Get(slotKey(slot.ID)); err == nil {
+				return store.ErrExists
+			}
+			a.RestoreWaiting(claim)
+			b.set(slotKey(slot.ID), record)
+			b.set(timeKey(expiryPrefix, slot.Deadline, slot.ID), nil)
+			b.set(journalKey(slot.JID, slot.ID), encodeJournal(journal{claim, journalWaiting}))
+			b.wait(slot.Deadline, 1, slot.Size)
+			if wait := slot.Deadline.Sub(slot.Reserved); wait > b.maxWait {
+				b.maxWait, b.waitsLonger = wait, true
+			}
+			return nil
+		},
+	})
+}
+
+// checkStorage holds the slot against what all JIDs use.
+func (b *batch) checkStorage(slot store.Slot, l store.Limits) error {
+	b.mu.Lock()
+	waiting := b.waiting.at(slot.Reserved)
+	stored := b.storedTotal
+	b.mu.Unlock()
+	if used := stored.bytes + waiting.bytes; l.MaxStorage > 0 && slot.Size > l.MaxStorage-used {
+		return fmt.Errorf("%w: %d of %d bytes of all users are taken", store.ErrNoSpace, used, l.MaxStorage)
+	}
+	if l.Room >= 0 && slot.Size > l.Room-waiting.bytes {
+		return fmt.Errorf("%w: the disk has room for %d bytes, of which waiting slots hold %d", store.ErrNoSpace, l.Room, waiting.bytes)
+	}
+	return nil
+}
+
+// Begin implements store.Slots.
+func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot, error) {
+	return s.change(ctx, id, &job{
+		now: now,
+		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
+			if slot.State == store.Uploaded {
+				return store.ErrUsed
+			}
+			if slot.ExpiredAt(now) {
+				return store.ErrExpired
+			}
+			if f := b.flights[slot.JID][id]; f != nil {
+				f.uploads++
+				return nil
+			}
+			if !a.Begin(slot.Claim(), now) {
+				return store.ErrExpired // another clock said so, a moment ago
+			}
+			b.takeOff(*slot)
+			return nil
+		},
+	})
+}
+
+// change does a job on a slot, and returns the slot as the job has left it.
+func (s *Slots) change(ctx context.Context, id string, j *job) (store.Slot, error) {
+	known, err := s.Get(ctx, id)
+	if err != nil {
+		return store.Slot{}, err
+	}
+	j.jid = known.JID
+	if j.cost > 0 {
+		j.cost += 3 * len(j.jid)
+	}
+	var slot store.Slot // the writer's, until do returns without an error
+	j.apply = func(b *batch, a *cachedAccount) (err error) {
+		if slot, err = b.slot(id); err != nil {
+			return err
+		}
+		return j.applyTo(b, a, &slot)
+	}
+	if err := s.do(ctx, j); err != nil {
+		return store.Slot{}, err
+	}
+	return slot, nil
+}
+
+// takeOff and land note that uploads to the slot are in flight, or no more.
+func (s *Slots) takeOff(slot store.Slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[slot.JID] == nil {
+		s.flights[slot.JID] = make(map[string]*flight)
+	}
+	s.flights[slot.JID][slot.ID] = &flight{claim: slot.Claim(), uploads: 1}
+	s.waiting.hold(lapseSecond(slot.Deadline), 1, slot.Size)
+}
+
+func (s *Slots) land(jid, id string) (inFlight bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flights[jid][id]
+	if f == nil {
+		return false
+	}
+	delete(s.flights[jid], id)
+	if len(s.flights[jid]) == 0 {
+		delete(s.flights, jid)
+	}
+	s.waiting.hold(lapseSecond(f.claim.Deadline), -1, -f.claim.Size)
+	return true
+}
+
+// GiveUp implements store.Slots.
+func (s *Slots) GiveUp(ctx context.Context, id string, now time.Time) error {
+	_, err := s.change(ctx, id, &job{
+		now: now,
+		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
+			f := b.flights[slot.JID][id]
+			if f == nil {
+				return nil
+			}
+			if f.uploads--; f.uploads > 0 {
+				return nil
+			}
+			b.land(slot.JID, id)
+			a.GiveUp(f.claim, now)
+			return nil
+		},
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // whoever removed the slot has ended its uploads
+	}
+	return err
+}
+
+// Commit implements store.Slots.
+func (s *Slots) Commit(ctx context.Context, id string, r store.Result) (store.Slot, error) {
+	return s.change(ctx, id, &job{
+		now: r.At, cost: 1024, room: roomToCommit, durable: true,
+		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
+			if slot.State == store.Uploaded {
+				return store.ErrUsed
+			}
+			if !b.land(slot.JID, id) {
+				return fmt.Errorf("no upload to slot %s is in flight", id)
+			}
+			a.Commit(slot.Claim())
+			b.wait(slot.Deadline, -1, -slot.Size)
+			b.store(a, 1, slot.Size)
+			b.delete(timeKey(expiryPrefix, slot.Deadline, id))
+
+			slot.State, slot.ContentType, slot.Attempt = store.Uploaded, r.ContentType, r.Attempt
+			slot.Uploaded, slot.Expires = r.At, r.Expires
+			b.set(slotKey(id), encodeSlot(*slot))
+			b.set(journalKey(slot.JID, id), encodeJournal(journal{slot.Claim(), journalGranted}))
+			if !slot.Expires.IsZero() {
+				b.set(timeKey(expiryPrefix, slot.Expires, id), nil)
+			}
+			return nil
+		},
+	})
+}
+
+// Delete implements store.Slots.
+func (s *Slots) Delete(ctx context.Context, id string, now time.Time) (store.Slot, error) {
+	return s.change(ctx, id, &job{
+		now: now, cost: 512, room: roomToCommit,
+		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
+			if slot.State == store.Uploaded {
+				b.removeUploaded(a, *slot, now)
+			} else {
+				b.removeWaiting(a, *slot)
+			}
+			b.delete(slotKey(id))
+			return nil
+		},
+	})
+}
+
+func (b *batch) removeWaiting(a *cachedAccount, slot store.Slot) {
+	a.Cancel(slot.Claim(), b.land(slot.JID, slot.ID))
+	b.wait(slot.Deadline, -1, -slot.Size)
+	b.delete(timeKey(expiryPrefix, slot.Deadline, slot.ID))
+	b.delete(journalKey(slot.JID, slot.ID))
+}
+
+// removeUploaded leaves the line in the journal while a window can reach it.
+func (b *batch) removeUploaded(a *cachedAccount, slot store.Slot, now time.Time) {
+	a.Remove(slot.Size)
+	b.store(a, -1, -slot.Size)
+	if !slot.Expires.IsZero() {
+		b.delete(timeKey(expiryPrefix, slot.Expires, slot.ID))
+	}
+	if end := slot.Reserved.Add(b.span); now.Before(end) {
+		b.set(timeKey(memoryPrefix, end, slot.ID), []byte(slot.JID))
+	} else {
+		b.delete(journalKey(slot.JID, slot.ID))
+	}
+}
+
+// Usage implements store.Slots.
+func (s *Slots) Usage(ctx context.Context, jid string, l quota.Limits, now time.Time) (quota.Usage, error) {
+	var u quota.Usage // the writer's, until do returns without an error
+	err := s.do(ctx, &job{
+		jid: jid, now: now,
+		apply: func(_ *batch, a *cachedAccount) error {
+			u = a.Usage(l, now)
+			return nil
+		},
+	})
+	if err != nil {
+		return quota.Usage{}, err
+	}
+	return u, nil
+}
+
+// Totals implements store.Slots.
+func (s *Slots) Totals(_ context.Context, now time.Time) (store.Totals, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := s.waiting.at(now)
+	return store.Totals{
+		StoredFiles: s.storedTotal.n, StoredBytes: s.storedTotal.bytes,
+		WaitingSlots: waiting.n, WaitingBytes: waiting.bytes,
+	}, nil
+}

@@ -1,0 +1,320 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+const (
+	// A batch stays well below what one transaction of Badger takes.
+	batchJobs  = 256
+	batchBytes = 256 << 10
+)
+
+// job is one change, to be made by the writer.
+type job struct {
+	jid string
+	// now is the time of the caller.
+	now time.Time
+	// apply checks and changes, in this order: if it returns an error, it has
+	// changed nothing.
+	apply func(*batch, *cachedAccount) error
+	// applyTo is an apply for a slot that is there; see Slots.change.
+	applyTo func(*batch, *cachedAccount, *store.Slot) error
+	// cost is about how many bytes it writes; 0 is nothing.
+	cost int
+	// room is how much free space it must leave.
+	room int64
+	// durable jobs are answered once the disk has them.
+	durable bool
+	err     error
+	done    chan struct{}
+}
+
+// do hands a job to the writer and waits for its answer. A job whose caller is
+// gone may still be done.
+func (s *Slots) do(ctx context.Context, j *job) error {
+	j.done = make(chan struct{})
+	select {
+	case s.jobs <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return store.ErrClosed
+	}
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.stopped:
+		return store.ErrClosed
+	}
+}
+
+// write is the writer: the only goroutine that changes the database and the
+// accounts. It takes all jobs that wait, evaluates each against its account,
+// commits them in one transaction and answers each. So quotas are exact and
+// nothing conflicts, and who comes while the disk is busy shares the next trip.
+func (s *Slots) write() {
+	defer close(s.stopped)
+	for {
+		select {
+		case j := <-s.jobs:
+			s.commit(s.collect(j))
+		case l := <-s.loaded:
+			s.commit(s.install(l))
+		case span := <-s.spans:
+			s.remember(span)
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// collect returns the job and those that wait behind it.
+func (s *Slots) collect(j *job) []*job {
+	jobs, bytes := []*job{j}, j.cost
+	for len(jobs) < batchJobs && bytes < batchBytes {
+		select {
+		case j = <-s.jobs:
+			jobs = append(jobs, j)
+			bytes += j.cost
+		default:
+			return jobs
+		}
+	}
+	return jobs
+}
+
+// account returns the account of the job, or nil if it must be read first. Then
+// the job waits aside, so that nobody else has to.
+func (s *Slots) account(j *job) *cachedAccount {
+	if acct := s.accounts.get(j.jid); acct != nil {
+		return acct
+	}
+	parked, reading := s.parked[j.jid]
+	s.parked[j.jid] = append(parked, j)
+	if !reading {
+		s.read(j.jid, j.now)
+	}
+	return nil
+}
+
+// read has an account read, with all that windows and waiting slots need.
+func (s *Slots) read(jid string, now time.Time) {
+	span, since := s.span, now.Add(-max(s.span, s.maxWait))
+	s.readers.Go(func() {
+		l := readAccount(s.db, jid, since)
+		l.span, l.now = span, now
+		select {
+		case s.loaded <- l:
+		case <-s.quit:
+		}
+	})
+}
+
+// remember makes windows remember a longer span. Accounts that forgot more than
+// that are read again.
+func (s *Slots) remember(span time.Duration) {
+	if span > s.span {
+		s.span = span
+		s.accounts.reset()
+	}
+}
+
+// install takes in an account that was read, and returns the jobs that waited.
+func (s *Slots) install(l load) []*job {
+	if l.err == nil && l.span < s.span {
+		s.read(l.jid, l.now)
+		return nil
+	}
+	jobs := s.parked[l.jid]
+	delete(s.parked, l.jid)
+	if l.err != nil {
+		fail(jobs, l.err)
+		answer(jobs)
+		return nil
+	}
+	s.accounts.put(l.account(s.flights[l.jid]))
+	return jobs
+}
+
+// batch collects the changes of some jobs.
+type batch struct {
+	*Slots
+	txn   *badger.Txn
+	wrote bool
+	err   error // of the first change that the transaction did not take
+	// What the sums of this batch are about: accounts whose stored files
+	// changed, seconds in which waiting slots lapse, the longest put_timeout.
+	stored      map[*cachedAccount]bool
+	seconds     map[int64]sum
+	waitsLonger bool
+}
+
+func (s *Slots) commit(jobs []*job) {
+	if len(jobs) == 0 {
+		return
+	}
+	b := &batch{Slots: s, txn: s.db.NewTransaction(true)}
+	defer b.txn.Discard()
+	free, freeErr := s.free()
+	var soon, durable []*job
+	for _, j := range jobs {
+		acct := s.account(j)
+		if acct == nil {
+			continue
+		}
+		if j.cost > 0 && (freeErr != nil || free < j.room) {
+			j.err = s.noRoom(free, j.room, freeErr)
+		} else {
+			j.err = j.apply(b, acct)
+		}
+		s.accounts.weigh(acct)
+		if j.durable && j.err == nil {
+			durable = append(durable, j)
+		} else {
+			soon = append(soon, j)
+		}
+	}
+	s.accounts.evict()
+	if err := b.finish(); err != nil {
+		s.recover(slices.Concat(soon, durable), err)
+	}
+	answer(soon)
+	if len(durable) == 0 {
+		return
+	}
+	if err := s.log.sync(); err != nil {
+		s.logger().Error("flushing the slots database failed", zap.Error(err))
+		fail(durable, err)
+	}
+	answer(durable)
+}
+
+func answer(jobs []*job) {
+	for _, j := range jobs {
+		close(j.done)
+	}
+}
+
+// fail gives an error to the jobs that had none.
+func fail(jobs []*job, err error) {
+	for _, j := range jobs {
+		if j.err == nil {
+			j.err = err
+		}
+	}
+}
+
+// finish writes the sums that the jobs have changed, and commits.
+func (b *batch) finish() error {
+	if !b.wrote {
+		return b.err
+	}
+	for acct := range b.stored {
+		files, bytes := acct.Stored()
+		b.setSum(accountKey(acct.jid), sum{files, bytes})
+	}
+	for second, s := range b.seconds {
+		b.setSum(waitingKey(second), s)
+	}
+	if len(b.stored) > 0 {
+		b.setSum([]byte{totalsPrefix}, b.storedTotal)
+	}
+	if b.waitsLonger {
+		b.set([]byte{formatPrefix}, encodeFormat(b.maxWait))
+	}
+	if b.err != nil {
+		return b.err
+	}
+	if err := b.txn.Commit(); err != nil {
+		return fmt.Errorf("committing to the slots database: %w", err)
+	}
+	return b.log.prepare()
+}
+
+// recover forgets what a failed transaction has changed in memory, and gives
+// its error to all jobs that it held.
+func (s *Slots) recover(jobs []*job, err error) {
+	s.logger().Error("writing to the slots database failed", zap.Error(err))
+	fail(jobs, err)
+	s.accounts.reset()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.readSums(); err != nil {
+		s.logger().Error("reading the sums of the slots database failed", zap.Error(err))
+	}
+}
+
+func (b *batch) set(key, value []byte) { b.note(b.txn.Set(key, value)) }
+
+func (b *batch) delete(key []byte) { b.note(b.txn.Delete(key)) }
+
+func (b *batch) note(err error) {
+	b.wrote = true
+	if b.err == nil && err != nil {
+		b.err = fmt.Errorf("changing the slots database: %w", err)
+	}
+}
+
+// setSum writes a sum. What is zero needs no key.
+func (b *batch) setSum(key []byte, s sum) {
+	if s == (sum{}) {
+		b.delete(key)
+		return
+	}
+	b.set(key, encodeSum(s))
+}
+
+// slot reads a slot as the jobs before in this batch have left it.
+func (b *batch) slot(id string) (store.Slot, error) { return getSlot(b.txn, id) }
+
+// wait changes the sums of waiting slots.
+func (b *batch) wait(deadline time.Time, n, bytes int64) {
+	second := lapseSecond(deadline)
+	if b.seconds == nil {
+		b.seconds = make(map[int64]sum)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seconds[second] = b.waiting.add(second, n, bytes)
+}
+
+// store changes the sums of stored files.
+func (b *batch) store(acct *cachedAccount, n, bytes int64) {
+	if b.stored == nil {
+		b.stored = make(map[*cachedAccount]bool)
+	}
+	b.stored[acct] = true
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.storedTotal = b.storedTotal.add(n, bytes)
+}
+
+func getSlot(txn *badger.Txn, id string) (slot store.Slot, err error) {
+	if !store.IsID(id) {
+		return store.Slot{}, store.ErrNotFound
+	}
+	item, err := txn.Get(slotKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return store.Slot{}, store.ErrNotFound
+	}
+	if err != nil {
+		return store.Slot{}, fmt.Errorf("reading slot %s: %w", id, err)
+	}
+	err = item.Value(func(v []byte) error {
+		slot, err = decodeSlot(id, v)
+		return err
+	})
+	return slot, err
+}

@@ -1,0 +1,159 @@
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+// Service cleans up a pair of stores, at once and then at every interval, as
+// long as somebody holds a reference to it.
+type Service struct {
+	cleaner  Cleaner
+	interval atomic.Int64
+	changed  chan struct{}
+	cancel   context.CancelFunc
+	ended    sync.WaitGroup
+	releases []func() error
+}
+
+// services are shared by all handlers with the same pair of stores.
+var services store.Pool[*Service]
+
+// Acquire returns the service of the pair, and starts it if it is not running.
+// It refuses to pair a store with another one than a running service does: each
+// would take the other's files for orphans.
+func Acquire(slots store.SlotsModule, files store.FilesModule) (*store.Ref[*Service], error) {
+	return services.Acquire(slots.Key()+"\n"+files.Key(), func() (*Service, func() error, error) {
+		return start(slots, files)
+	})
+}
+
+func start(slots store.SlotsModule, files store.FilesModule) (*Service, func() error, error) {
+	if err := pairs.join(slots.Key(), files.Key()); err != nil {
+		return nil, nil, err
+	}
+	s := &Service{changed: make(chan struct{}, 1)}
+	s.release(func() error { pairs.part(slots.Key(), files.Key()); return nil })
+	slotsRef, err := slots.AcquireSlots()
+	if err != nil {
+		return nil, nil, errors.Join(err, s.close())
+	}
+	s.release(slotsRef.Release)
+	filesRef, err := files.AcquireFiles()
+	if err != nil {
+		return nil, nil, errors.Join(err, s.close())
+	}
+	s.release(filesRef.Release)
+
+	s.cleaner = Cleaner{Slots: slotsRef.Value, Files: filesRef.Value, Pause: Throttle}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.ended.Go(func() { s.run(ctx) })
+	return s, s.close, nil
+}
+
+func (s *Service) release(f func() error) { s.releases = append(s.releases, f) }
+
+// close ends a clean-up on its way and gives back the stores.
+func (s *Service) close() (err error) {
+	if s.cancel != nil {
+		s.cancel()
+		s.ended.Wait()
+	}
+	for i := len(s.releases) - 1; i >= 0; i-- {
+		err = errors.Join(err, s.releases[i]())
+	}
+	return err
+}
+
+// SetInterval changes the time between two clean-ups.
+func (s *Service) SetInterval(d time.Duration) {
+	s.interval.Store(int64(d))
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Service) run(ctx context.Context) {
+	for {
+		s.cleanUp(ctx)
+		if !s.wait(ctx) {
+			return
+		}
+	}
+}
+
+// wait returns at the time of the next clean-up, or false at the end.
+func (s *Service) wait(ctx context.Context) bool {
+	begun := time.Now()
+	for {
+		var due <-chan time.Time
+		if interval := time.Duration(s.interval.Load()); interval > 0 {
+			t := time.NewTimer(interval - time.Since(begun))
+			defer t.Stop()
+			due = t.C
+		}
+		select {
+		case <-due:
+			return true
+		case <-s.changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *Service) cleanUp(ctx context.Context) {
+	// The service outlives configurations, and so must not keep their loggers.
+	log := caddy.Log().Named("http.handlers.xmpp_upload")
+	r, err := s.cleaner.Run(ctx, time.Now())
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		log.Error("clean-up failed in part; it will be tried again", zap.Error(err))
+	}
+	if r != (Report{}) {
+		log.Info("cleaned up",
+			zap.Int64("slots", r.Slots), zap.Int64("files", r.Files), zap.Int64("bytes", r.Bytes),
+			zap.Int64("discarded", r.Discarded), zap.Int64("orphaned", r.Orphaned),
+			zap.Int64("missing", r.Missing), zap.Int64("published", r.Published))
+	}
+}
+
+// pairing remembers which stores belong together.
+type pairing struct {
+	mu    sync.Mutex
+	other map[string]string
+}
+
+var pairs = pairing{other: make(map[string]string)}
+
+func (p *pairing) join(slots, files string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for a, b := range map[string]string{slots: files, files: slots} {
+		if other, taken := p.other[a]; taken && other != b {
+			return fmt.Errorf("%q is in use together with %q and can't be used with %q as well: one slots store goes with one files store; to move one of them, stop Caddy, move its directory, and start with the new configuration", a, other, b)
+		}
+	}
+	p.other[slots], p.other[files] = files, slots
+	return nil
+}
+
+func (p *pairing) part(slots, files string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.other, slots)
+	delete(p.other, files)
+}

@@ -1,0 +1,139 @@
+package disk
+
+import (
+	"os"
+	"sync"
+
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+// flushWorkers bounds the flushes that wait for the disk at once; each of them
+// holds a thread.
+const flushWorkers = 16
+
+// flusher brings uploads that finish together to the disk together. While one
+// group is flushed the next one gathers, so the busier the disk, the more share
+// a flush; an upload that is alone never waits for company.
+type flusher struct {
+	jobs chan *flushJob
+	quit chan struct{}
+	done chan struct{}
+
+	flushGroup func([]*flushJob) // sets their errors
+}
+
+// flushJob is a complete part file whose bytes and name are to survive.
+type flushJob struct {
+	shard *shard
+	file  *os.File
+	err   error
+	done  chan struct{}
+}
+
+// newFlusher returns a running flusher for the file system of the directory.
+func newFlusher(top *os.File) *flusher {
+	f := &flusher{
+		jobs:       make(chan *flushJob),
+		quit:       make(chan struct{}),
+		done:       make(chan struct{}),
+		flushGroup: flushEach,
+	}
+	if syncsTogether(top) {
+		f.flushGroup = func(jobs []*flushJob) { flushEachOrAll(top, jobs) }
+	}
+	go f.run()
+	return f
+}
+
+// flush returns once the file's bytes and name survive a power cut.
+func (f *flusher) flush(s *shard, file *os.File) error {
+	job := &flushJob{shard: s, file: file, done: make(chan struct{})}
+	select {
+	case f.jobs <- job:
+		<-job.done
+		return job.err
+	case <-f.quit:
+		return store.ErrClosed
+	}
+}
+
+func (f *flusher) run() {
+	defer close(f.done)
+	for {
+		select {
+		case job := <-f.jobs:
+			jobs := f.gather(job)
+			f.flushGroup(jobs)
+			for _, job := range jobs {
+				close(job.done)
+			}
+		case <-f.quit:
+			return
+		}
+	}
+}
+
+// gather returns the job and all that wait already.
+func (f *flusher) gather(first *flushJob) []*flushJob {
+	jobs := []*flushJob{first}
+	for {
+		select {
+		case job := <-f.jobs:
+			jobs = append(jobs, job)
+		default:
+			return jobs
+		}
+	}
+}
+
+// close ends the flusher after the group that it flushes.
+func (f *flusher) close() {
+	close(f.quit)
+	<-f.done
+}
+
+// flushEachOrAll spares an upload that is alone what others left unwritten.
+func flushEachOrAll(top *os.File, jobs []*flushJob) {
+	if len(jobs) == 1 {
+		flushEach(jobs)
+	} else {
+		flushAll(top, jobs)
+	}
+}
+
+// flushEach flushes each file, then the directories that name them, each once.
+func flushEach(jobs []*flushJob) {
+	inParallel(jobs, func(job *flushJob) { job.err = job.file.Sync() })
+
+	byShard := make(map[*shard][]*flushJob, len(jobs))
+	firsts := make([]*flushJob, 0, len(jobs))
+	for _, job := range jobs {
+		if len(byShard[job.shard]) == 0 {
+			firsts = append(firsts, job)
+		}
+		byShard[job.shard] = append(byShard[job.shard], job)
+	}
+	inParallel(firsts, func(first *flushJob) {
+		err := first.shard.sync()
+		for _, job := range byShard[first.shard] {
+			if job.err == nil {
+				job.err = err
+			}
+		}
+	})
+}
+
+// inParallel calls do for each job, a bounded number of them at once.
+func inParallel(jobs []*flushJob, do func(*flushJob)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, flushWorkers)
+	for _, job := range jobs[1:] {
+		slots <- struct{}{}
+		wg.Go(func() {
+			do(job)
+			<-slots
+		})
+	}
+	do(jobs[0])
+	wg.Wait()
+}

@@ -1,0 +1,2 @@
+// Package space tells how much room a file system has.
+package space

@@ -1,0 +1,20 @@
+//go:build unix
+
+package space
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Free returns the bytes that an unprivileged process may still use on the file
+// system that holds path.
+func Free(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("asking for the free space of %s: %w", path, err)
+	}
+	// Types differ by platform; a negative Bavail means that the reserve is used.
+	return max(int64(st.Bavail), 0) * int64(st.Bsize), nil //nolint:gosec,unconvert
+}
