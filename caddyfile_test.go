@@ -83,7 +83,7 @@ func FuzzDirective(f *testing.F) {
 		"allow example.com *.example.net \"~^guest[0-9]+@\" {\n\tmax_file_size 512KiB\n\tbytes 1MiB per 1h\n\tuploads 3 per 1h\n\tkeep forever\n}\ndeny a@b",
 		"base_url https://a.example/b\ndownload_url http://[::1]/\nkeep 30d\nput_timeout 6m",
 		"slots badger /a\nfiles disk /b\nmin_free_space 0\nmax_storage 1TB\ncleanup_interval 1m",
-		"slot @a /b *", "allow", "keep {", "}", "allow {\n{\n}", "allow {env.A}", "slots", "bytes per per",
+		"slot @a /b *", "allow", "keep {", "}", "allow {\n{\n}", "allow {env.A}", "slots", "bytes per 1h",
 	} {
 		f.Add(s)
 	}

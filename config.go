@@ -378,9 +378,12 @@ func (q Quota) limits() quota.Limits {
 }
 
 func quotaWindows(windows []Window) []quota.Window {
-	var ws []quota.Window
-	for _, w := range windows {
-		ws = append(ws, quota.Window{Limit: w.Limit, Per: time.Duration(w.Per)})
+	if len(windows) == 0 {
+		return nil
+	}
+	ws := make([]quota.Window, len(windows))
+	for i, w := range windows {
+		ws[i] = quota.Window{Limit: w.Limit, Per: time.Duration(w.Per)}
 	}
 	return ws
 }

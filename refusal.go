@@ -77,6 +77,17 @@ func refusalOf(err error) *refusal {
 	return &refusal{status: http.StatusInternalServerError, code: codeInternal, message: "internal error", cause: err}
 }
 
+// limits returns the limit that was met and what is used of it, where they exist.
+func (f *refusal) limits() (limit, used *int64) {
+	switch {
+	case f.quota == nil:
+		return nil, nil
+	case f.quota.Code == quota.FileTooLarge:
+		return &f.quota.Limit, nil
+	}
+	return &f.quota.Limit, &f.quota.Used
+}
+
 // retryAfter returns whole seconds, rounded up; 0 where waiting is no help.
 func (f *refusal) retryAfter() int64 {
 	if f.quota == nil {
@@ -97,8 +108,8 @@ func (h *Handler) log(r *http.Request, f *refusal, jid string) {
 		return
 	}
 	fields := []zap.Field{zap.String("code", f.code), zap.Int("status", f.status), zap.String("method", r.Method)}
-	if f.quota != nil {
-		fields = append(fields, zap.Int64("limit", f.quota.Limit), zap.Int64("used", f.quota.Used))
+	if limit, used := f.limits(); limit != nil {
+		fields = append(fields, zap.Int64p("limit", limit), zap.Int64p("used", used))
 	}
 	if after := f.retryAfter(); after > 0 {
 		fields = append(fields, zap.Duration("retry_after", time.Duration(after)*time.Second))
@@ -134,9 +145,7 @@ func (f *refusal) answerJSON(w http.ResponseWriter, r *http.Request) error {
 		Used       *int64 `json:"used,omitempty"`
 		RetryAfter int64  `json:"retry_after,omitempty"`
 	}{Error: f.code, Message: f.message, RetryAfter: f.retryAfter()}
-	if f.quota != nil {
-		body.Limit, body.Used = &f.quota.Limit, &f.quota.Used
-	}
+	body.Limit, body.Used = f.limits()
 	if body.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(body.RetryAfter, 10))
 	}

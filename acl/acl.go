@@ -122,14 +122,20 @@ func (l *List) covering(p pattern) *entry {
 	case subdomain:
 		// A label that no domain has makes it one of the subdomains.
 		return l.findDomain("*." + p.key)
+	case search:
+		return earlier(l.everyone, l.findSearch(p.key))
 	}
-	first := l.everyone
+	return nil
+}
+
+// findSearch returns the equal expression in the list, or nil.
+func (l *List) findSearch(expr string) *entry {
 	for _, s := range l.searches {
-		if s.parsed.key == p.key {
-			first = earlier(first, s.entry)
+		if s.parsed.key == expr {
+			return s.entry
 		}
 	}
-	return first
+	return nil
 }
 
 // Match returns the index of the first rule that matches, and the pattern of

@@ -56,14 +56,23 @@ func (s *stack) testNames(t *testing.T) {
 			t.Errorf("URL of %q is %s, want the extension %s", n.name, got, want)
 		}
 		d := s.expectServed(t, results[i])
-		_, params, err := mime.ParseMediaType(d.Header.Get("Content-Disposition"))
-		if err != nil || params["filename"] != n.want {
-			t.Errorf("%q is served as %q (%v), want %q", n.name, params["filename"], err, n.want)
+		if got := trueName(t, d.Header); got != n.want {
+			t.Errorf("%q is served as %q, want %q", n.name, got, n.want)
 		}
 	}
 }
 
 var asciiExtension = regexp.MustCompile(`^\.[a-z]+$`)
+
+// trueName returns the name under which a browser would save a download.
+func trueName(t *testing.T, h http.Header) string {
+	t.Helper()
+	_, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
+	if err != nil {
+		t.Errorf("Content-Disposition %q: %v", h.Get("Content-Disposition"), err)
+	}
+	return params["filename"]
+}
 
 func (s *stack) testTypes(t *testing.T) {
 	const octets = "application/octet-stream"

@@ -171,6 +171,9 @@ func uploads(size, conns, count int) func(*bench) ([]side, error) {
 					return 0, err
 				}
 				defer p.stop()
+				if err := makeShards(filepath.Join(p.dir, "files")); err != nil {
+					return 0, err
+				}
 				m, _, err := upload(addr, size, conns, count)
 				return m.perSecond, err
 			}},
@@ -191,6 +194,20 @@ func uploads(size, conns, count int) func(*bench) ([]side, error) {
 			}},
 		}, nil
 	}
+}
+
+// makeShards makes the directories that a files store makes as it goes: one
+// that is in use has them.
+func makeShards(dir string) error {
+	const alphabet = "0123456789abcdefghijklmnopqrstuv"
+	for _, a := range alphabet {
+		for _, b := range alphabet {
+			if err := os.Mkdir(filepath.Join(dir, string([]rune{a, b})), 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func downloads(overTLS bool) func(*bench) ([]side, error) {

@@ -13,8 +13,11 @@ import (
 	"time"
 )
 
-// process is a server that runs.
-type process struct{ cmd *exec.Cmd }
+// process is a server that runs in a directory of its own.
+type process struct {
+	cmd *exec.Cmd
+	dir string
+}
 
 // build builds the Caddy of this checkout, unless a binary was named.
 func (b *bench) build() (err error) {
@@ -90,7 +93,7 @@ func (b *bench) start(addrs []string, config, command string, args ...string) (*
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd}
+	p := &process{cmd, dir}
 	b.procs = append(b.procs, p)
 	for _, addr := range addrs {
 		if err := await(addr); err != nil {

@@ -15,8 +15,6 @@ import (
 	"testing"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
-	// What the Caddy under test is made of.
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-xmpp/xmpp-upload"

@@ -2,6 +2,7 @@ package rig_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -71,8 +72,9 @@ func TestLifeOfACaddy(t *testing.T) {
 	c.Restart()
 	expect(t, c, "two")
 	c.Stop()
-	if _, err := http.Get("http://" + c.Addr); err == nil {
-		t.Error("something answers after Stop")
+	if conn, err := net.Dial("tcp", c.Addr); err == nil {
+		conn.Close()
+		t.Error("something listens after Stop")
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	roomToReserve = 16 << 20
 	roomToCommit  = 10 << 20
 	roomToOpen    = 10 << 20
+	roomToClose   = 10 << 20
 )
 
 // Slots implements store.Slots.
@@ -111,6 +112,9 @@ func (s *Slots) start() error {
 
 // openDB opens Badger with the profile for small memory.
 func openDB(dir string) (*badger.DB, error) {
+	if db, ok := leftOpen.LoadAndDelete(dir); ok {
+		return db.(*badger.DB), nil
+	}
 	opts := badger.DefaultOptions(dir).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
@@ -224,8 +228,19 @@ func (s *Slots) Close() error {
 	s.readers.Wait()
 	err := s.log.sync()
 	s.log.close()
+	if free, freeErr := s.free(); freeErr == nil && free < roomToClose {
+		s.logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
+		leftOpen.Store(s.dir, s.db)
+		return err
+	}
 	return errors.Join(err, s.db.Close())
 }
+
+// leftOpen holds, by directory, the databases that a full disk kept from being
+// closed: Badger then writes a table through a mapping, and with no room for it
+// the kernel kills the process. All that was committed is in the log, for the
+// next to open it, in this process or in another one.
+var leftOpen sync.Map
 
 func (s *Slots) logger() *zap.Logger { return logger() }
 

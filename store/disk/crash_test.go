@@ -4,9 +4,7 @@ package disk_test
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -97,29 +95,6 @@ func recoverFrom(t *testing.T, dir string, committed map[string]store.FileRef) {
 	}
 	if files != len(committed) || countFiles(t, dir) != files {
 		t.Errorf("%d files listed, %d in the directory, want %d", files, countFiles(t, dir), len(committed))
-	}
-}
-
-func listAll(t *testing.T, f *disk.Files) []store.FileInfo {
-	t.Helper()
-	files, next, err := f.List(t.Context(), "", 1_000_000)
-	if err != nil || next != "" {
-		t.Fatalf("List: next %q, %v", next, err)
-	}
-	return files
-}
-
-func wantBytes(t *testing.T, f *disk.Files, ref store.FileRef, want []byte) {
-	t.Helper()
-	file, err := f.Open(t.Context(), ref)
-	if err != nil {
-		t.Errorf("%+v: %v", ref, err)
-		return
-	}
-	defer file.Close()
-	got, err := io.ReadAll(file)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%+v: %d bytes, %v, are not the %d committed", ref, len(got), err, len(want))
 	}
 }
 

@@ -1,6 +1,8 @@
 package disk_test
 
 import (
+	"bytes"
+	"io"
 	"testing"
 	"time"
 
@@ -21,6 +23,29 @@ func open(t testing.TB, dir string) *disk.Files {
 		}
 	})
 	return f
+}
+
+func listAll(t *testing.T, f *disk.Files) []store.FileInfo {
+	t.Helper()
+	files, next, err := f.List(t.Context(), "", 1_000_000)
+	if err != nil || next != "" {
+		t.Fatalf("List: next %q, %v", next, err)
+	}
+	return files
+}
+
+func wantBytes(t *testing.T, f *disk.Files, ref store.FileRef, want []byte) {
+	t.Helper()
+	file, err := f.Open(t.Context(), ref)
+	if err != nil {
+		t.Errorf("%+v: %v", ref, err)
+		return
+	}
+	defer file.Close()
+	got, err := io.ReadAll(file)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%+v: %d bytes, %v, are not the %d committed", ref, len(got), err, len(want))
+	}
 }
 
 func newRef() store.FileRef {

@@ -39,7 +39,7 @@ func newFlusher(top *os.File) *flusher {
 		flushGroup: flushEach,
 	}
 	if syncsTogether(top) {
-		f.flushGroup = func(jobs []*flushJob) { flushEachOrAll(top, jobs) }
+		f.flushGroup = flushEachOrAll(top)
 	}
 	go f.run()
 	return f
@@ -92,12 +92,20 @@ func (f *flusher) close() {
 	<-f.done
 }
 
-// flushEachOrAll spares an upload that is alone what others left unwritten.
-func flushEachOrAll(top *os.File, jobs []*flushJob) {
-	if len(jobs) == 1 {
-		flushEach(jobs)
-	} else {
-		flushAll(top, jobs)
+// flushEachOrAll returns a function that flushes the whole file system at once
+// while uploads come together, and spares one that comes alone what others left
+// unwritten. The first of a busy time comes alone too: that the group before it
+// had several tells them apart.
+func flushEachOrAll(top *os.File) func([]*flushJob) {
+	busy := false
+	return func(jobs []*flushJob) {
+		several := len(jobs) > 1
+		if several || busy {
+			flushAll(top, jobs)
+		} else {
+			flushEach(jobs)
+		}
+		busy = several
 	}
 }
 

@@ -13,12 +13,13 @@ import (
 	"testing"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
+	"github.com/caddy-xmpp/xmpp-upload/store/storetest"
 )
 
 const mib = 1 << 20
 
 // mountTmpfs returns a directory with a small file system of its own.
-func mountTmpfs(t *testing.T, flags uintptr, options string) string {
+func mountTmpfs(t testing.TB, flags uintptr, options string) string {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount a small tmpfs")
@@ -33,6 +34,13 @@ func mountTmpfs(t *testing.T, flags uintptr, options string) string {
 		}
 	})
 	return dir
+}
+
+// TestFilesOnTmpfs is where each file and directory is flushed for itself.
+func TestFilesOnTmpfs(t *testing.T) {
+	storetest.Files(t, func(t testing.TB) store.Files {
+		return open(t, mountTmpfs(t, 0, "size=256m"))
+	})
 }
 
 func TestFullDisk(t *testing.T) {

@@ -53,6 +53,16 @@ func (f *Files) lookup(name string) (*shard, error) {
 	return s, nil
 }
 
+// forget makes the next upload open the shard anew. It is not closed, as others
+// may use it.
+func (f *Files) forget(s *shard) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shards[s.name] == s {
+		delete(f.shards, s.name)
+	}
+}
+
 // makeShard makes the directory, to stay. One that may not stay is removed, lest
 // the next upload rely on it.
 func (f *Files) makeShard(name string) error {

@@ -147,6 +147,55 @@ func TestPublishReplacesNothing(t *testing.T) {
 	}
 }
 
+// TestPowerCutMayTakeTheNewName undoes the rename, as a power cut may.
+func TestPowerCutMayTakeTheNewName(t *testing.T) {
+	dir := t.TempDir()
+	f, err := disk.Open(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := newRef()
+	u := begin(t, f, ref)
+	if err := u.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, f.Path(ref))
+	parts, err := filepath.Glob(filepath.Join(filepath.Dir(name), ".*.part"))
+	if err != nil || len(parts) != 1 {
+		t.Fatalf("unpublished bytes in %q, %v", parts, err)
+	}
+	if err := errors.Join(u.Publish(t.Context()), f.Close(), os.Rename(name, parts[0])); err != nil {
+		t.Fatal(err)
+	}
+
+	f = open(t, dir)
+	want := store.FileInfo{FileRef: store.FileRef{ID: ref.ID, Attempt: ref.Attempt}, Size: 3}
+	if files := listAll(t, f); len(files) != 1 || files[0] != want {
+		t.Errorf("listed %+v, want %+v", files, want)
+	}
+	wantBytes(t, f, ref, []byte("abc"))
+	if got, err := os.ReadFile(name); err != nil || string(got) != "abc" {
+		t.Errorf("not published again: %q, %v", got, err)
+	}
+}
+
+func TestDirectoriesRemovedByHandAreMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir)
+	ref := storeOne(t, f)
+	if err := f.Delete(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, filepath.Dir(f.Path(ref)))); err != nil {
+		t.Fatal(err)
+	}
+	u := begin(t, f, ref)
+	if err := errors.Join(u.Commit(t.Context()), u.Publish(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wantBytes(t, f, ref, []byte("abc"))
+}
+
 // TestOpenedFilesTakeTheShortWay holds files against what net asks of a source
 // before it lets the kernel copy.
 func TestOpenedFilesTakeTheShortWay(t *testing.T) {

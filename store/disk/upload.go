@@ -57,14 +57,10 @@ func (f *Files) create(ctx context.Context, ref store.FileRef, size int64) (*upl
 	} else if size > free {
 		return nil, fmt.Errorf("%w: %d bytes are free, %d are needed", store.ErrNoSpace, free, size)
 	}
-	s, err := f.shard(ref.ID, true)
-	if err != nil {
-		return nil, err
-	}
 	if !f.active.enter(ref.Attempt) {
 		return nil, fmt.Errorf("this attempt: %w", fs.ErrExist)
 	}
-	file, err := s.root.OpenFile(partName(ref), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	s, file, err := f.createPart(ref)
 	if err != nil {
 		f.active.leave(ref.Attempt)
 		return nil, err
@@ -74,6 +70,22 @@ func (f *Files) create(ctx context.Context, ref store.FileRef, size int64) (*upl
 		return nil, errors.Join(err, u.Abort())
 	}
 	return u, nil
+}
+
+// createPart makes the part file. If its shard was removed by hand, such as an
+// empty directory may be, it is made again.
+func (f *Files) createPart(ref store.FileRef) (*shard, *os.File, error) {
+	for again := false; ; again = true {
+		s, err := f.shard(ref.ID, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		file, err := s.root.OpenFile(partName(ref), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if again || !errors.Is(err, fs.ErrNotExist) {
+			return s, file, err
+		}
+		f.forget(s)
+	}
 }
 
 // prepare lets everybody read what later may be public, whatever the umask, and
