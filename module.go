@@ -18,11 +18,9 @@ import (
 
 	"github.com/caddy-xmpp/xmpp-upload/acl"
 	"github.com/caddy-xmpp/xmpp-upload/store"
+	_ "github.com/caddy-xmpp/xmpp-upload/store/badger" // the default of slots
 	"github.com/caddy-xmpp/xmpp-upload/store/cleanup"
-
-	// The stores that are the defaults.
-	_ "github.com/caddy-xmpp/xmpp-upload/store/badger"
-	_ "github.com/caddy-xmpp/xmpp-upload/store/disk"
+	_ "github.com/caddy-xmpp/xmpp-upload/store/disk" // the default of files
 )
 
 func init() {

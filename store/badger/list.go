@@ -52,7 +52,7 @@ func (s *Slots) List(ctx context.Context, q store.Query) (page store.Page, err e
 			if id == q.After {
 				continue
 			}
-			slot, err := getSlot(txn, id)
+			slot, err := listed(txn, it.Item(), id)
 			if err == nil && !q.From.IsZero() && slot.Reserved.Before(q.From) {
 				return nil
 			}
@@ -76,6 +76,19 @@ func (s *Slots) List(ctx context.Context, q store.Query) (page store.Page, err e
 		return store.Page{}, err
 	}
 	return page, nil
+}
+
+// listed returns the slot of a key in a listing: it is the item's value, unless
+// the key is one of a journal.
+func listed(txn *badger.Txn, item *badger.Item, id string) (slot store.Slot, err error) {
+	if item.Key()[0] != slotPrefix {
+		return getSlot(txn, id)
+	}
+	err = item.Value(func(v []byte) error {
+		slot, err = decodeSlot(id, v)
+		return err
+	})
+	return slot, err
 }
 
 // newest is where a listing begins, downwards.
