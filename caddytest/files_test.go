@@ -103,8 +103,8 @@ func (s *stack) testTypes(t *testing.T) {
 		tt := types[i]
 		what := fmt.Sprintf("announced %s, sent %s", show(tt.announced), show(tt.put))
 		if tt.served == "" {
-			if r.Status != http.StatusBadRequest {
-				t.Errorf("%s: %+v, want 400", what, r)
+			if r.Status != http.StatusBadRequest || r.Body == "" {
+				t.Errorf("%s: %+v, want 400 and a reason", what, r)
 			}
 			continue
 		}

@@ -146,19 +146,12 @@ func (c *conn) answer() (status int, body []byte, err error) {
 
 // parseHead reads the status and the Content-Length of an answer.
 func parseHead(head string) (status, length int, err error) {
-	line, fields, _ := strings.Cut(head, "\r\n")
-	if len(line) < 12 {
-		return 0, 0, fmt.Errorf("no answer of HTTP/1.1: %q", line)
+	if len(head) < 12 {
+		return 0, 0, fmt.Errorf("no answer of HTTP/1.1: %q", head)
 	}
-	if status, err = strconv.Atoi(line[9:12]); err != nil {
-		return 0, 0, fmt.Errorf("no status: %q", line)
-	}
-	for field := range strings.SplitSeq(fields, "\r\n") {
-		const name = "content-length: "
-		if len(field) > len(name) && strings.EqualFold(field[:len(name)], name) {
-			length, err = strconv.Atoi(field[len(name):])
-			return status, length, err
-		}
-	}
-	return 0, 0, fmt.Errorf("no Content-Length: %q", head)
+	_, rest, _ := strings.Cut(head, "\r\nContent-Length: ") // as all peers write it
+	value, _, _ := strings.Cut(rest, "\r\n")
+	status, statusErr := strconv.Atoi(head[9:12])
+	length, lengthErr := strconv.Atoi(value)
+	return status, length, errors.Join(statusErr, lengthErr)
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -79,9 +78,6 @@ func run() (err error) {
 	flag.Parse()
 
 	b := &bench{caddy: *caddy, duration: *duration}
-	if *parent, err = filepath.Abs(*parent); err != nil {
-		return err
-	}
 	if b.dir, err = os.MkdirTemp(*parent, "xmpp-upload-bench-"); err != nil {
 		return err
 	}
@@ -116,7 +112,7 @@ func run() (err error) {
 	return os.WriteFile(*asJSON, append(text, '\n'), 0o600)
 }
 
-// row runs the sides of a row in turn, the first one first in every other round.
+// row runs the sides of a row in turn; each round begins with another one.
 func (b *bench) row(r row, rounds int) (result, error) {
 	defer b.stop()
 	res := result{Row: r.name, What: r.what, Unit: r.unit}
@@ -127,10 +123,7 @@ func (b *bench) row(r row, rounds int) (result, error) {
 	res.Sides = make([]sideResult, len(sides))
 	for round := range rounds {
 		for k := range sides {
-			i := k
-			if round%2 == 1 {
-				i = len(sides) - 1 - k
-			}
+			i := (k + round) % len(sides)
 			value, err := sides[i].measure()
 			if err != nil {
 				return res, fmt.Errorf("%s: %w", sides[i].name, err)

@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,7 +89,8 @@ func slots(conns int, value func(measured) float64) func(*bench) ([]side, error)
 		if _, err := b.startCaddy(fmt.Sprintf(ours, "http://"+addr)+respond, addr, peer); err != nil {
 			return nil, err
 		}
-		hello := func(int) net.Buffers { return net.Buffers{get(peer, "/")} }
+		root := get(peer, "/")
+		hello := func(int) net.Buffers { return net.Buffers{root} }
 		return []side{
 			of("slots", load{addr: addr, conns: conns, time: b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}, value),
 			of("Caddy respond", load{addr: peer, conns: conns, time: b.duration, request: hello, status: 200}, value),
@@ -107,11 +108,10 @@ func history(b *bench) ([]side, error) {
 	}
 	heavy, light := asks(addr, 1, "heavy@example.com"), asks(addr, 1, users(each)...)
 	fill := load{addr: addr, conns: 64, count: much, request: heavy, status: 200}
-	if _, err := fill.run(); err != nil {
-		return nil, err
-	}
+	_, heavyErr := fill.run()
 	fill.count, fill.request = little*each, light
-	if _, err := fill.run(); err != nil {
+	_, lightErr := fill.run()
+	if err := errors.Join(heavyErr, lightErr); err != nil {
 		return nil, err
 	}
 	l := load{addr: addr, conns: 1, count: 2 * each, status: 200, request: heavy}
@@ -125,10 +125,8 @@ func take(addr string, size int64, count int) ([]string, error) {
 	paths := make([]string, count)
 	l := load{addr: addr, conns: 16, count: count, request: asks(addr, size, users(100)...), status: 200}
 	l.answer = func(i int, body []byte) {
-		line, _, _ := strings.Cut(string(body), "\n")
-		if u, err := url.Parse(line); err == nil {
-			paths[i] = u.Path
-		}
+		put, _, _ := strings.Cut(string(body), "\n")
+		paths[i] = strings.TrimPrefix(put, "http://"+addr)
 	}
 	_, err := l.run()
 	return paths, err
@@ -200,11 +198,10 @@ func uploads(size, conns, count int) func(*bench) ([]side, error) {
 // that is in use has them.
 func makeShards(dir string) error {
 	const alphabet = "0123456789abcdefghijklmnopqrstuv"
-	for _, a := range alphabet {
-		for _, b := range alphabet {
-			if err := os.Mkdir(filepath.Join(dir, string([]rune{a, b})), 0o755); err != nil {
-				return err
-			}
+	for i := range len(alphabet) * len(alphabet) {
+		name := string([]byte{alphabet[i/len(alphabet)], alphabet[i%len(alphabet)]})
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -21,6 +20,9 @@ type process struct {
 
 // build builds the Caddy of this checkout, unless a binary was named.
 func (b *bench) build() (err error) {
+	if b.dir, err = filepath.Abs(b.dir); err != nil {
+		return err
+	}
 	if b.caddy != "" {
 		b.caddy, err = filepath.Abs(b.caddy)
 		return err
@@ -136,11 +138,8 @@ func (p *process) resident() (float64, error) {
 		return 0, err
 	}
 	_, rest, _ := strings.Cut(string(b), "VmRSS:")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0, errors.New("the system does not tell the resident memory")
-	}
-	kib, err := strconv.ParseFloat(fields[0], 64)
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, err := strconv.ParseFloat(number, 64)
 	return kib / 1024, err
 }
 

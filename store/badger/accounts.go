@@ -87,7 +87,7 @@ func readAccount(db *badger.DB, jid string, since time.Time) (l load) {
 	l.err = db.View(func(txn *badger.Txn) error {
 		var err error
 		if l.stored, err = getSum(txn, accountKey(jid)); err != nil {
-			return fmt.Errorf("account of %q: %w", jid, err)
+			return fmt.Errorf("reading an account: %w", err)
 		}
 		prefix := journalKeys(jid)
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: false})
@@ -102,7 +102,7 @@ func readAccount(db *badger.DB, jid string, since time.Time) (l load) {
 				line.journal, err = decodeJournal(v)
 				return err
 			}); err != nil {
-				return fmt.Errorf("journal of %q: %w", jid, err)
+				return fmt.Errorf("reading the journal of an account: %w", err)
 			}
 			l.journal = append(l.journal, line)
 		}

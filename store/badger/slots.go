@@ -19,7 +19,7 @@ type flight struct {
 // Reserve implements store.Slots.
 func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limits) error {
 	if !store.IsID(slot.ID) || slot.Size <= 0 || slot.JID == "" {
-		return fmt.Errorf("slot %q of %q with %d bytes can't be reserved", slot.ID, slot.JID, slot.Size)
+		return fmt.Errorf("a slot of %d bytes with the ID %q can't be reserved", slot.Size, slot.ID)
 	}
 	slot.State = store.Waiting
 	record, claim := encodeSlot(slot), slot.Claim()

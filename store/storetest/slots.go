@@ -34,7 +34,7 @@ var free = store.Limits{Room: -1}
 
 // Slots runs every test that a store of slots must pass.
 func Slots(t *testing.T, open OpenSlots) {
-	t.Run("a slot goes from waiting to uploaded", func(t *testing.T) { life(t, open) })
+	t.Run("a slot goes from waiting to uploaded", func(t *testing.T) { slotLife(t, open) })
 	t.Run("errors tell what is wrong with a slot", func(t *testing.T) { slotErrors(t, open) })
 	t.Run("of two racing uploads one wins", func(t *testing.T) { racingCommits(t, open) })
 	t.Run("racing reservations never overrun a limit", func(t *testing.T) { racingReservations(t, open) })
@@ -47,7 +47,7 @@ func Slots(t *testing.T, open OpenSlots) {
 	t.Run("deleting an upload in flight denies it the slot", func(t *testing.T) { deleteInFlight(t, open) })
 }
 
-func life(t *testing.T, open OpenSlots) {
+func slotLife(t *testing.T, open OpenSlots) {
 	s, reopen := open(t)
 	slot := reserve(t, s, NewSlot("a@example.com", 10, 0))
 	slot.State = store.Waiting
