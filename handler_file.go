@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
@@ -41,6 +42,9 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, id, name str
 	f := refusalOf(err)
 	if f.status >= 500 {
 		h.log(r, f, "") // downloads that find nothing are in the access log
+	}
+	if errors.Is(err, errBuffered) {
+		return caddyhttp.Error(f.status, f) // the answer in the buffer has begun with another status
 	}
 	return f.answer(w, r)
 }
@@ -171,7 +175,7 @@ func checkUpload(r *http.Request, slot store.Slot, now time.Time) error {
 	case r.ContentLength >= 0 && r.ContentLength != slot.Size:
 		return refuse(http.StatusBadRequest, codeSizeMismatch, "the slot is for %d bytes, not for %d", slot.Size, r.ContentLength)
 	case !typesAgree(slot.ContentType, sent):
-		return refuse(http.StatusBadRequest, codeTypeMismatch, "the slot is for %s, not for %s", slot.ContentType, sent)
+		return refuse(http.StatusBadRequest, codeTypeMismatch, "the slot is for %s, not for %s", mediaType(slot.ContentType), mediaType(sent))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package xmppupload
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -87,20 +88,12 @@ func (h *Handler) serveMaxSize(w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, serve func(*slotRequest, url.Values) error) error {
 	w.Header().Set("Cache-Control", "no-store")
 	var req slotRequest
-	err := func() error {
-		if r.Method != http.MethodGet {
-			w.Header().Set("Allow", http.MethodGet)
-			return refuse(http.StatusMethodNotAllowed, codeBadMethod, "slots are asked for with GET")
-		}
-		q, err := parseQuery(r.URL.RawQuery)
-		if err != nil {
-			return err
-		}
-		if req.json, err = parseOutput(q.Get("output")); err != nil {
-			return err
-		}
-		return serve(&req, q)
-	}()
+	q, err := parseQuery(r.URL.RawQuery)
+	json, outputErr := parseOutput(q.Get("output"))
+	req.json = json // errors too come in the form that was asked for
+	if err = cmp.Or(checkMethod(w, r), err, outputErr); err == nil {
+		err = serve(&req, q)
+	}
 	if err == nil {
 		return nil
 	}
@@ -113,19 +106,28 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, serve func(*s
 	return f.answer(w, r)
 }
 
-// parseQuery reads the parameters. ejabberd appends its own with a question mark
-// to a service_url that has a query already.
+func checkMethod(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodGet {
+		return nil
+	}
+	w.Header().Set("Allow", http.MethodGet)
+	return refuse(http.StatusMethodNotAllowed, codeBadMethod, "slots are asked for with GET")
+}
+
+// parseQuery reads the parameters, with an error as far as they can be read.
+// ejabberd appends its own with a question mark to a service_url that has a
+// query already.
 func parseQuery(raw string) (url.Values, error) {
 	q, err := url.ParseQuery(raw)
 	if err != nil || !q.Has("jid") && strings.Contains(raw, "?") {
 		q, err = url.ParseQuery(strings.Replace(raw, "?", "&", 1))
 	}
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, codeBadRequest, "the query can't be read: %s", err)
+		return q, refuse(http.StatusBadRequest, codeBadRequest, "the query is not well-formed")
 	}
 	for _, key := range []string{"jid", "name", "size"} {
 		if len(q[key]) > 1 {
-			return nil, refuse(http.StatusBadRequest, codeBadRequest, "%q is given more than once.", key)
+			return q, refuse(http.StatusBadRequest, codeBadRequest, "%q is given more than once.", key)
 		}
 	}
 	return q, nil
@@ -138,7 +140,7 @@ func parseOutput(output string) (json bool, err error) {
 	case "application/json":
 		return true, nil
 	}
-	return false, refuse(http.StatusBadRequest, codeBadRequest, "%q is no supported output; use text/plain or application/json.", output)
+	return false, refuse(http.StatusBadRequest, codeBadRequest, "this output is not supported; use text/plain or application/json.")
 }
 
 // required returns a parameter that must be there.
@@ -155,7 +157,7 @@ func (s *slotRequest) parseJID(q url.Values) error {
 		return err
 	}
 	if s.jid, err = acl.ParseBare(jid); err != nil {
-		return refuse(http.StatusBadRequest, codeBadRequest, "%q is not a valid JID: %s", jid, err)
+		return refuse(http.StatusBadRequest, codeBadRequest, "%q is not a valid JID.", "jid")
 	}
 	return nil
 }
@@ -185,11 +187,11 @@ func (s *slotRequest) parse(q url.Values) error {
 	return nil
 }
 
-// parseSize takes digits only: no sign, no blanks, no fraction.
+// parseBytes takes digits only: no sign, no blanks, no fraction.
 func parseBytes(s string) (int64, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || n == 0 {
-		return 0, refuse(http.StatusBadRequest, codeBadRequest, "%q must be a positive integer, not %q.", "size", s)
+		return 0, refuse(http.StatusBadRequest, codeBadRequest, "%q must be a positive integer.", "size")
 	}
 	return int64(n), nil //nolint:gosec // 63 bits
 }
@@ -298,7 +300,7 @@ func (h *Handler) baseURL(r *http.Request, mount string) (string, error) {
 	}
 	base, err := parseURL("Host", requestScheme(r)+"://"+r.Host+mount)
 	if err != nil {
-		return "", refuse(http.StatusBadRequest, codeBadRequest, "no URL for slots can be made of this request (%s); set base_url", err)
+		return "", refuse(http.StatusBadRequest, codeBadRequest, "no URL for slots can be made of the host and path of this request; set base_url")
 	}
 	return base.String(), nil
 }

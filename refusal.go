@@ -41,7 +41,9 @@ const (
 	codeElsewhere = "downloaded_elsewhere"
 )
 
-// refusal is why a request is not granted. Its message is for the client.
+// refusal is why a request is not granted. Its message is for the client, and
+// repeats nothing that the client sent: it may become part of a page, or pass
+// through a site's templates.
 type refusal struct {
 	status  int
 	code    string
@@ -108,8 +110,12 @@ func (h *Handler) log(r *http.Request, f *refusal, jid string) {
 		return
 	}
 	fields := []zap.Field{zap.String("code", f.code), zap.Int("status", f.status), zap.String("method", r.Method)}
-	if limit, used := f.limits(); limit != nil {
-		fields = append(fields, zap.Int64p("limit", limit), zap.Int64p("used", used))
+	limit, used := f.limits()
+	if limit != nil {
+		fields = append(fields, zap.Int64("limit", *limit))
+	}
+	if used != nil {
+		fields = append(fields, zap.Int64("used", *used))
 	}
 	if after := f.retryAfter(); after > 0 {
 		fields = append(fields, zap.Duration("retry_after", time.Duration(after)*time.Second))
@@ -179,15 +185,16 @@ const drainLimit = 256 << 10
 
 // settleBody lets the client see an answer that is given before its body was
 // read. An HTTP/1 client that waits for 100 Continue would hang without the end
-// of the connection; an HTTP/2 client would be told of a stream reset instead
-// of the answer, unless its body has been read.
+// of the connection. An HTTP/2 client would be told of a stream reset instead
+// of the answer, unless its body has been read; so would one of HTTP/1 that
+// sends Connection: close, as nginx does, be told of a reset connection.
 func settleBody(w http.ResponseWriter, r *http.Request) {
 	expects := r.Header.Get("Expect") != ""
 	switch {
 	case r.Body == nil || r.ContentLength == 0:
 	case r.ProtoMajor == 1 && expects:
 		w.Header().Set("Connection", "close")
-	case r.ProtoMajor == 2 && !expects:
+	case r.ProtoMajor <= 2 && !expects:
 		_, _ = io.CopyN(io.Discard, r.Body, drainLimit)
 	}
 }

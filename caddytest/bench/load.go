@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -89,7 +88,7 @@ func (l load) dial() ([]*conn, error) {
 			// The certificate is from Caddy's local authority, made a moment ago.
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
 		}
-		conns[i] = newConn(c)
+		conns[i] = &conn{Conn: c, buf: make([]byte, 32<<10)}
 	}
 	return conns, nil
 }
@@ -118,9 +117,8 @@ type conn struct {
 	buf []byte
 }
 
-func newConn(c net.Conn) *conn { return &conn{Conn: c, buf: make([]byte, 256<<10)} }
-
-// answer reads one answer. The body is valid until the next one.
+// answer reads one answer. The body is valid until the next one; of one that
+// does not fit the buffer, only a part is kept.
 func (c *conn) answer() (status int, body []byte, err error) {
 	n, end := 0, -1
 	for end < 0 {
@@ -136,12 +134,18 @@ func (c *conn) answer() (status int, body []byte, err error) {
 		return 0, nil, err
 	}
 	body = c.buf[end+4:]
-	if length > len(body) {
-		return 0, nil, fmt.Errorf("an answer of %d bytes", length)
+	for got := n - end - 4; got < length; {
+		rest := body
+		if length <= len(body) {
+			rest = body[got:length]
+		}
+		m, err := c.Read(rest)
+		if err != nil {
+			return 0, nil, err
+		}
+		got += m
 	}
-	body = body[:length]
-	_, err = io.ReadFull(c, body[n-end-4:])
-	return status, body, err
+	return status, body[:min(length, len(body))], nil
 }
 
 // parseHead reads the status and the Content-Length of an answer.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,7 +19,6 @@ import (
 // row is one comparison. The first side is ours, the others are its peers.
 type row struct {
 	name string
-	what string
 	unit string
 	open func(b *bench) ([]side, error)
 }
@@ -34,15 +34,13 @@ type bench struct {
 	caddy    string // path of the binary
 	dir      string // all that is written goes below
 	duration time.Duration
-
-	dirs  int
-	procs []*process // of the row that runs
+	procs    []*process // of the row that runs
 }
 
 // result is a row as it is printed.
 type result struct {
-	Row, What, Unit string
-	Sides           []sideResult
+	Row, Unit string
+	Sides     []sideResult
 }
 
 // sideResult is what one side reached. Ratio is the median over all rounds of
@@ -88,6 +86,8 @@ func run() (err error) {
 		return err
 	}
 
+	// One thread makes more load than two cores can serve, and leaves them more.
+	runtime.GOMAXPROCS(1)
 	var results []result
 	for name := range strings.SplitSeq(*only, ",") {
 		i := slices.Index(names, name)
@@ -115,7 +115,7 @@ func run() (err error) {
 // row runs the sides of a row in turn; each round begins with another one.
 func (b *bench) row(r row, rounds int) (result, error) {
 	defer b.stop()
-	res := result{Row: r.name, What: r.what, Unit: r.unit}
+	res := result{Row: r.name, Unit: r.unit}
 	sides, err := r.open(b)
 	if err != nil {
 		return res, err

@@ -5,17 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 )
 
-const (
-	slow     = 1000 // uploads and as many downloads
-	slowSize = 1 << 20
-)
-
-// burst is how an upload begins before it gets slow.
-var burst = strings.Repeat("0", 256<<10)
+const slow, slowSize = 1000, 1 << 20 // uploads, and as many downloads
 
 // memory compares the process with slow uploads and downloads in flight with
 // what it was just after its start.
@@ -65,7 +58,7 @@ func inFlight(p *process, addr string) (float64, error) {
 	for _, path := range paths {
 		up := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", path, addr, slowSize)
 		down := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", file[0], addr)
-		if err := errors.Join(begin(up+burst), begin(down)); err != nil {
+		if err := errors.Join(begin(up), begin(down)); err != nil {
 			return 0, err
 		}
 	}

@@ -13,14 +13,14 @@ import (
 )
 
 var rows = []row{
-	{"slots", "slots at 16 connections, many JIDs, all quotas on", "/s", slots(16, rate)},
-	{"serial", "slots one after another, median time", "ms", slots(1, p50)},
-	{"history", "slot of a JID with 100,000 uploads, median time", "ms", history},
-	{"get", "GET of 100 KiB at 16 connections", "/s", downloads(false)},
-	{"tls", "GET of 100 KiB at 16 connections, TLS", "/s", downloads(true)},
-	{"put-small", "PUT of 100 KiB at 8 connections", "/s", uploads(100<<10, 8, 2000)},
-	{"put-large", "PUT of 10 MiB at 4 connections", "/s", uploads(10<<20, 4, 60)},
-	{"memory", "resident with 1,000 uploads and 1,000 downloads in flight", "MiB", memory},
+	{"slots", "/s", slots(16, rate)},
+	{"serial", "ms", slots(1, p50)},
+	{"history", "ms", history},
+	{"get", "/s", downloads(false)},
+	{"tls", "/s", downloads(true)},
+	{"put-small", "/s", uploads(100<<10, 8, 2000)},
+	{"put-large", "/s", uploads(10<<20, 4, 60)},
+	{"memory", "MiB", memory},
 }
 
 // ours is the site of this module, with all quotas on.
@@ -71,6 +71,10 @@ func asks(addr string, size int64, jids ...string) func(int) net.Buffers {
 	for i, jid := range jids {
 		requests[i] = get(addr, fmt.Sprintf("/slot/?jid=%s&name=holiday.jpg&size=%d&content_type=image/jpeg", jid, size))
 	}
+	return inTurn(requests...)
+}
+
+func inTurn(requests ...[]byte) func(int) net.Buffers {
 	return func(i int) net.Buffers { return net.Buffers{requests[i%len(requests)]} }
 }
 
@@ -89,12 +93,10 @@ func slots(conns int, value func(measured) float64) func(*bench) ([]side, error)
 		if _, err := b.startCaddy(fmt.Sprintf(ours, "http://"+addr)+respond, addr, peer); err != nil {
 			return nil, err
 		}
-		root := get(peer, "/")
-		hello := func(int) net.Buffers { return net.Buffers{root} }
-		return []side{
-			of("slots", load{addr: addr, conns: conns, time: b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}, value),
-			of("Caddy respond", load{addr: peer, conns: conns, time: b.duration, request: hello, status: 200}, value),
-		}, nil
+		l := load{addr: addr, conns: conns, time: b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}
+		hello := l
+		hello.addr, hello.request = peer, inTurn(get(peer, "/"))
+		return []side{of("slots", l, value), of("Caddy respond", hello, value)}, nil
 	}
 }
 
@@ -114,10 +116,10 @@ func history(b *bench) ([]side, error) {
 	if err := errors.Join(heavyErr, lightErr); err != nil {
 		return nil, err
 	}
-	l := load{addr: addr, conns: 1, count: 2 * each, status: 200, request: heavy}
-	peer := l
-	peer.request = light
-	return []side{of("100,000 uploads", l, p50), of("10 uploads", peer, p50)}, nil
+	one := func(request func(int) net.Buffers) load {
+		return load{addr: addr, conns: 1, count: 2 * each, request: request, status: 200}
+	}
+	return []side{of("100,000 uploads", one(heavy), p50), of("10 uploads", one(light), p50)}, nil
 }
 
 // take takes slots and returns their paths.
@@ -215,8 +217,8 @@ func downloads(overTLS bool) func(*bench) ([]side, error) {
 		if overTLS {
 			scheme = "https://" // localhost gets a certificate of Caddy's own
 		}
-		root, err := b.newDir()
-		if err != nil {
+		root := filepath.Join(b.dir, "root")
+		if err := os.MkdirAll(root, 0o755); err != nil {
 			return nil, err
 		}
 		for i := range files {
@@ -238,15 +240,10 @@ func downloads(overTLS bool) func(*bench) ([]side, error) {
 			for i := range requests {
 				requests[i] = get(addr, path(i))
 			}
-			return of(name, load{
-				addr: addr, tls: overTLS, conns: 16, time: b.duration, status: 200,
-				request: func(i int) net.Buffers { return net.Buffers{requests[i%files]} },
-			}, rate)
+			return of(name, load{addr: addr, tls: overTLS, conns: 16, time: b.duration, request: inTurn(requests...), status: 200}, rate)
 		}
-		sides := []side{
-			fetch("downloads", measured, func(i int) string { return paths[i] }),
-			fetch("Caddy file_server", peer, static),
-		}
+		ours := fetch("downloads", measured, func(i int) string { return paths[i] })
+		sides := []side{ours, fetch("Caddy file_server", peer, static)}
 		nginx, err := exec.LookPath("nginx")
 		if err != nil || overTLS {
 			return sides, nil

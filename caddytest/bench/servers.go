@@ -35,13 +35,6 @@ func (b *bench) build() (err error) {
 	return nil
 }
 
-// newDir makes a fresh directory.
-func (b *bench) newDir() (string, error) {
-	b.dirs++
-	dir := filepath.Join(b.dir, strconv.Itoa(b.dirs))
-	return dir, os.Mkdir(dir, 0o755)
-}
-
 // startCaddy starts Caddy with sites. %DIR% in them is the process's directory.
 func (b *bench) startCaddy(sites string, addrs ...string) (*process, error) {
 	const global = "{\n\tadmin off\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n}\n"
@@ -73,7 +66,7 @@ func (b *bench) startStandin(addr string) (*process, error) {
 // start starts a server in a fresh directory, %DIR%, that holds its config, and
 // returns when it accepts connections.
 func (b *bench) start(addrs []string, config, command string, args ...string) (*process, error) {
-	dir, err := b.newDir()
+	dir, err := os.MkdirTemp(b.dir, "")
 	if err != nil {
 		return nil, err
 	}

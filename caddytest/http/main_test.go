@@ -142,25 +142,26 @@ func expectRefusal(t *testing.T, a answer, status int) {
 	t.Helper()
 	expectStatus(t, a, status)
 	expectHeader(t, a, "Content-Type", "text/plain; charset=utf-8")
-	if len(a.body) < 10 || a.length != int64(len(a.body)) || !strings.HasSuffix(a.body, "\n") {
+	if len(a.body) < 10 || a.length != int64(len(a.body)) || strings.HasSuffix(a.body, "\n") {
 		t.Errorf("the reason is %q, of Content-Length %d", a.body, a.length)
 	}
 }
 
-// expectLogged expects one line more with this code than there was, in total
-// count.
+// countLogged counts the lines about refusals with this code.
+func countLogged(c *rig.Caddy, code string) (n int) {
+	for _, e := range c.Logs() {
+		if e.Message == "refused" && strings.Contains(e.Raw, `"code":"`+code+`"`) {
+			n++
+		}
+	}
+	return n
+}
+
+// expectLogged expects so many lines about refusals with this code.
 func expectLogged(t *testing.T, c *rig.Caddy, code string, count int) {
 	t.Helper()
-	logged := func() (n int) {
-		for _, e := range c.Logs() {
-			if e.Message == "refused" && strings.Contains(e.Raw, `"code":"`+code+`"`) {
-				n++
-			}
-		}
-		return n
-	}
-	rig.Await(t, "the log to tell of "+code, func() bool { return logged() >= count })
-	if n := logged(); n != count {
+	rig.Await(t, "the log to tell of "+code, func() bool { return countLogged(c, code) >= count })
+	if n := countLogged(c, code); n != count {
 		t.Errorf("%d lines tell of %s, want %d", n, code, count)
 	}
 }

@@ -4,9 +4,9 @@
 package promises
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -123,13 +123,16 @@ func (s *service) served(u upload) error {
 		return err
 	}
 	if d.Size != u.size || d.SHA256 != rig.ContentSHA256(u.seed, u.size) {
-		return errors.New("GET " + u.Slot.Get + ": other bytes than were uploaded")
+		return fmt.Errorf("%w: GET %s: other bytes than were uploaded", errWrong, u.Slot.Get)
 	}
 	if got := d.Header.Get("Content-Type"); got != u.contentType {
-		return errors.New("GET " + u.Slot.Get + ": the type is " + got + ", want " + u.contentType)
+		return fmt.Errorf("%w: GET %s: the type is %q, want %q", errWrong, u.Slot.Get, got, u.contentType)
 	}
 	return nil
 }
+
+// errWrong is an answer that must not be.
+var errWrong = errors.New("wrong answer")
 
 func (s *service) expectServed(uploads ...upload) {
 	s.t.Helper()
@@ -158,7 +161,13 @@ func (s *service) expectRefused(err error, want int) {
 	}
 }
 
-// status is that of a refusal, 200 for a success, 0 for no answer at all.
+// What status returns for errors that are no refusal.
+const (
+	noAnswer = -iota
+	wrongAnswer
+)
+
+// status is that of a refusal, 200 for a success.
 func status(err error) int {
 	var refused *rig.StatusError
 	switch {
@@ -166,8 +175,10 @@ func status(err error) int {
 		return http.StatusOK
 	case errors.As(err, &refused):
 		return refused.Code
+	case errors.Is(err, errWrong):
+		return wrongAnswer
 	}
-	return 0
+	return noAnswer
 }
 
 // used returns the bytes that the JID has stored and reserved, as the refusal
@@ -181,7 +192,7 @@ func (s *service) probe(jid string, size int64, code string) (int64, error) {
 	resp, err := s.Get(s.t.Context(), "http://"+s.Addr+"/slot/?"+q.Encode(), nil)
 	if err == nil {
 		resp.Body.Close()
-		return 0, errors.New("a slot was granted beyond the quota of " + jid)
+		return 0, fmt.Errorf("%w: a slot was granted beyond the quota of %s", errWrong, jid)
 	}
 	var refused *rig.StatusError
 	if !errors.As(err, &refused) {
@@ -274,60 +285,6 @@ func (u upload) fileName() string { return u.id() + "-" + u.Slot.Put[strings.Las
 func (u upload) id() string {
 	parts := strings.Split(u.Slot.Put, "/")
 	return parts[len(parts)-2]
-}
-
-// parts counts the uploads in flight to the slot.
-func (s *service) parts(u upload) (n int) {
-	for name := range s.tree() {
-		if strings.HasPrefix(name, "."+u.id()+".") && strings.HasSuffix(name, ".part") {
-			n++
-		}
-	}
-	return n
-}
-
-// heldPut is an upload that goes on only as the test feeds it.
-type heldPut struct {
-	upload
-	content io.Reader
-	body    *io.PipeWriter
-	done    chan error
-}
-
-// hold begins an upload, sends n bytes and returns once Caddy writes them.
-func (s *service) hold(u upload, n int64) *heldPut {
-	s.t.Helper()
-	before := s.parts(u)
-	p := s.begin(s.t.Context(), u)
-	p.feed(s.t, n)
-	rig.Await(s.t, "an upload to begin", func() bool { return s.parts(u) > before })
-	return p
-}
-
-func (s *service) begin(ctx context.Context, u upload) *heldPut {
-	r, w := io.Pipe()
-	p := &heldPut{upload: u, content: rig.Content(u.seed, u.size), body: w, done: make(chan error, 1)}
-	client := s.Client
-	go func() {
-		p.done <- client.Put(ctx, u.Slot.Put, u.contentType, u.size, r)
-		r.Close()
-	}()
-	return p
-}
-
-// feed sends n bytes more.
-func (p *heldPut) feed(t *testing.T, n int64) {
-	t.Helper()
-	if _, err := io.CopyN(p.body, p.content, n); err != nil {
-		t.Fatalf("sending %d bytes more: %v, %v", n, err, <-p.done)
-	}
-}
-
-// finish sends what is left and returns how the upload ended.
-func (p *heldPut) finish() error {
-	_, _ = io.Copy(p.body, p.content) // if that fails, the answer tells why
-	p.body.Close()
-	return <-p.done
 }
 
 var goroutinesTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)

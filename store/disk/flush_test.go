@@ -116,6 +116,38 @@ func TestFailedFlushIsNeverCalledGood(t *testing.T) {
 	}
 }
 
+// TestFailedPublishKeepsTheBytes: their slot is used, so somebody will ask for
+// them.
+func TestFailedPublishKeepsTheBytes(t *testing.T) {
+	f, err := Open(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ref := store.FileRef{ID: store.NewID(time.Now()), Name: "a", Attempt: store.NewAttempt()}
+	u, err := f.create(t.Context(), ref, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(u.Commit(t.Context()), u.shard.root.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if u.Publish(t.Context()) == nil {
+		t.Error("published in a closed directory")
+	}
+	if u.shard.root, err = f.root.OpenRoot(u.shard.name); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := f.Open(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+}
+
 func TestUploadsThatWaitShareAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flusher{jobs: make(chan *flushJob), quit: make(chan struct{}), done: make(chan struct{})}

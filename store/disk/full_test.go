@@ -188,6 +188,9 @@ func TestNoReservation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := f.Create(t.Context(), newRef(), empty+1); !errors.Is(err, store.ErrNoSpace) {
+		t.Errorf("more than is free: %v, want %v", err, store.ErrNoSpace)
+	}
 	var uploads []store.Upload
 	for range 2 { // each fits alone
 		u, err := f.Create(t.Context(), newRef(), empty*2/3/4096*4096)

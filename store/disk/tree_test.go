@@ -87,7 +87,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, shard, newRef().ID+"-a"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, shard, shard+newRef().ID[len(shard):]+"-a"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	files, next, err := f.List(t.Context(), "", 100)

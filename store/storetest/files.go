@@ -142,6 +142,9 @@ func listFiles(t testing.TB, f store.Files, limit int, between func()) []store.F
 		if len(page) > limit {
 			t.Fatalf("a page of %d files, limit is %d", len(page), limit)
 		}
+		if next == after && next != "" {
+			t.Fatalf("cursor %q does not move on", next)
+		}
 		all = append(all, page...)
 		if next == "" {
 			return all

@@ -120,7 +120,10 @@ func testHostile(t *testing.T, f store.Files) {
 			refusesRef(t, f, ref)
 		}
 	}
-	for _, ref := range []store.FileRef{{}, {ID: good.ID}, {ID: good.ID, Name: good.Name}, {ID: good.ID, Attempt: good.Attempt}} {
+	for _, ref := range []store.FileRef{{}, {Name: good.Name, Attempt: good.Attempt}, {ID: "0", Name: good.Name, Attempt: good.Attempt}} {
+		refusesRef(t, f, ref)
+	}
+	for _, ref := range []store.FileRef{{ID: good.ID}, {ID: good.ID, Name: good.Name}, {ID: good.ID, Attempt: good.Attempt}} {
 		if u, err := f.Create(t.Context(), ref, 1); err == nil {
 			u.Abort()
 			t.Errorf("an upload of %+v was begun", ref)

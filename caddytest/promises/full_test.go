@@ -1,0 +1,340 @@
+//go:build linux
+
+package promises
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
+)
+
+// smallDisk is a file system of 96 MiB, for this test alone.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		skip(t, "only root can mount a small file system")
+	}
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
+		skip(t, "no small file system can be mounted: "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fill leaves no more than this of the disk's space; of 0, not a byte.
+func fill(t *testing.T, disk string, leave int64) {
+	t.Helper()
+	f, err := os.OpenFile(filler(disk), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chunk := int64(mib); chunk > 0; {
+		if free := freeSpace(t, disk) - leave; free < chunk && leave > 0 {
+			return
+		}
+		_, err := f.Write(make([]byte, chunk))
+		if err != nil && !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			chunk /= 2
+		}
+	}
+}
+
+func filler(disk string) string { return filepath.Join(disk, "filler") }
+
+func makeRoom(t *testing.T, disk string) {
+	t.Helper()
+	if err := os.Remove(filler(disk)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freeSpace(t *testing.T, disk string) int64 {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(disk, &st); err != nil {
+		t.Fatal(err)
+	}
+	return int64(st.Bavail) * st.Bsize
+}
+
+// onSmallDisks is a service whose stores are on small disks: one for both, or
+// one each.
+func onSmallDisks(t *testing.T, disks int) (s *service, slotsDisk, filesDisk string) {
+	t.Helper()
+	slotsDisk = smallDisk(t)
+	if filesDisk = slotsDisk; disks == 2 {
+		filesDisk = smallDisk(t)
+	}
+	s = newService(t)
+	s.slots, s.files = filepath.Join(slotsDisk, "slots"), filepath.Join(filesDisk, "files")
+	return s, slotsDisk, filesDisk
+}
+
+var roomy = []string{limited, "min_free_space 8MiB", "cleanup_interval 1s"}
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		disks int
+		full  func(slots, files string) string
+	}{
+		"of both stores": {1, func(slots, _ string) string { return slots }},
+		"of slots":       {2, func(slots, _ string) string { return slots }},
+		"of files":       {2, func(_, files string) string { return files }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, slots, files := onSmallDisks(t, tt.disks)
+			s.Start(s.site(append(roomy, "allow short.example.org {\nkeep 1s\n}")...))
+			s.survivesFullDisk(t, tt.full(slots, files))
+		})
+	}
+}
+
+func (s *service) survivesFullDisk(t *testing.T, disk string) {
+	pid := s.PID()
+	stored, waiting := s.mustStore(4*mib, 1), s.mustAsk(mib, 2)
+	inFlight := s.hold(s.mustAsk(mib, 3), 100*kib)
+	short, err := s.ask("user@short.example.org", mib, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// The disk fills to its last byte while users are at work.
+	stop := s.work()
+	fill(t, disk, 0)
+	rig.Await(t, "slots to be refused", func() bool {
+		_, err := s.ask(user, 1, 5)
+		return status(err) == http.StatusInsufficientStorage
+	})
+	stop()
+	fill(t, disk, 0)
+	if free := freeSpace(t, disk); free != 0 {
+		t.Errorf("%d bytes are free: this test shows nothing", free)
+	}
+	_, err = s.ask(user, 1, 5)
+	s.expectRefused(err, http.StatusInsufficientStorage)
+	s.expectRefused(s.send(waiting), http.StatusInsufficientStorage)
+	s.expectRefused(s.send(short), http.StatusInsufficientStorage)
+	s.expectServed(stored)
+	s.expectNotServed(waiting)
+	if err := inFlight.finish(); err != nil {
+		s.expectRefused(err, http.StatusInsufficientStorage)
+	}
+
+	makeRoom(t, disk)
+	if err := s.send(waiting); err != nil {
+		t.Errorf("when there is space again: %v", err)
+	}
+	if s.served(inFlight.upload) != nil {
+		if err := s.send(inFlight.upload); err != nil {
+			t.Errorf("an upload that found the disk full, again: %v", err)
+		}
+	}
+	s.expectServed(stored, waiting, inFlight.upload, s.mustStore(mib, 6))
+
+	// What expires while the disk is full makes room by itself.
+	if err := s.send(short); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, disk, 0)
+	rig.Await(t, "an expired file to be removed", func() bool { return s.tree()[short.fileName()] == 0 })
+	s.expectServed(stored)
+	if s.PID() != pid {
+		t.Error("Caddy was started anew")
+	}
+
+	fill(t, disk, 0)
+	s.Stop()
+	s.startsWhenThereIsRoom(t, disk, stored)
+}
+
+// startsWhenThereIsRoom starts Caddy while the disk is full: it refuses uploads,
+// or says what it lacks. It works when there is room.
+func (s *service) startsWhenThereIsRoom(t *testing.T, disk string, stored upload) {
+	t.Helper()
+	fill(t, disk, 0)
+	sites := s.site(roomy...)
+	before := len(s.Logs())
+	if err := s.TryStart(sites); err == nil {
+		s.freshClient()
+		_, err := s.ask(user, 1, 5)
+		s.expectRefused(err, http.StatusInsufficientStorage)
+		s.expectServed(stored)
+		s.Stop()
+	} else {
+		said := err.Error()
+		for _, e := range s.Logs()[before:] {
+			said += "\n" + e.Message
+		}
+		for _, want := range []string{"no space left", disk, "make room"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("Caddy did not start on a full disk and said, without %q: %s", want, said)
+			}
+		}
+	}
+	makeRoom(t, disk)
+	s.Start(sites)
+	s.freshClient()
+	s.expectServed(stored, s.mustStore(mib, 7))
+}
+
+// work has users ask, upload and download until it is stopped. They get what
+// they ask for, or are told of the full disk.
+func (s *service) work() (stop func()) {
+	var ended atomic.Bool
+	var users sync.WaitGroup
+	for i := range 8 {
+		users.Go(func() {
+			for n := uint64(0); !ended.Load(); n++ {
+				u, err := s.ask(user, 64*kib, uint64(i)<<32+n)
+				if err == nil {
+					err = s.send(u)
+				}
+				if err == nil {
+					err = s.served(u)
+				}
+				if code := status(err); code != http.StatusOK && code != http.StatusInsufficientStorage {
+					s.t.Errorf("while the disk fills: %v", err)
+					return
+				}
+			}
+		})
+	}
+	return func() { ended.Store(true); users.Wait() }
+}
+
+// Uploads alone, of any number at once, never take what min_free_space keeps.
+func TestUploadsLeaveMinFreeSpace(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 1)
+	s.Start(s.site(roomy...))
+	stop := s.work()
+	rig.Await(t, "the disk to be full", func() bool {
+		_, err := s.ask(user, mib, 1)
+		return status(err) == http.StatusInsufficientStorage
+	})
+	stop()
+	if free := freeSpace(t, disk); free < 7*mib { // Badger's own files take some
+		t.Errorf("%d KiB are free, want about the 8 MiB of min_free_space", free/kib)
+	}
+}
+
+// An upload that no longer fits is refused before its body, and its slot waits
+// for better times.
+func TestUploadLargerThanSpace(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 1)
+	s.Start(s.site(roomy...))
+	large := s.mustAsk(20*mib, 1)
+	fill(t, disk, 20*mib)
+	continued, err := s.putAfter100(large)
+	if s.expectRefused(err, http.StatusInsufficientStorage); continued {
+		t.Error("the body was wanted though it does not fit")
+	}
+	s.awaitTree()
+	makeRoom(t, disk)
+	if err := s.send(large); err != nil {
+		t.Error(err)
+	}
+	s.expectServed(large)
+}
+
+// Killed on a full disk, and started there.
+func TestKillOnFullDisk(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 1)
+	s.Start(s.site(roomy...))
+	stored := s.mustStore(mib, 1)
+	stop := s.work()
+	fill(t, disk, 0)
+	stop()
+	s.Kill()
+	s.startsWhenThereIsRoom(t, disk, stored)
+}
+
+// The slots database writes tables by itself, in the background. It must not
+// die of that, whenever the disk fills.
+func TestDiskFillsUnderManySlots(t *testing.T) {
+	t.Parallel()
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	s, disk, _ := onSmallDisks(t, 2)
+	s.Start(s.site(roomy...))
+	stored := s.mustStore(mib, 1)
+	for range rounds {
+		stop, granted := s.manySlots()
+		rig.Await(t, "slots", func() bool { return granted() > 2000 || t.Failed() })
+		fill(t, disk, 0)
+		rig.Await(t, "slots to be refused", func() bool {
+			_, err := s.ask(user, 1, 1)
+			return status(err) == http.StatusInsufficientStorage || t.Failed()
+		})
+		stop()
+		if t.Failed() {
+			return
+		}
+		s.expectServed(stored)
+		makeRoom(t, disk)
+	}
+}
+
+// Ending Caddy writes what the slots database has in memory, be the disk full.
+func TestStopOnFullDisk(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 2)
+	s.Start(s.site(roomy...))
+	stored := s.mustStore(mib, 1)
+	stop, granted := s.manySlots()
+	rig.Await(t, "slots", func() bool { return granted() > 2000 || t.Failed() })
+	stop()
+	fill(t, disk, 0)
+	s.Stop()
+	s.startsWhenThereIsRoom(t, disk, stored)
+}
+
+// manySlots has users take slots with long names until they are stopped.
+func (s *service) manySlots() (stop func(), granted func() int64) {
+	var ended atomic.Bool
+	var slots atomic.Int64
+	var users sync.WaitGroup
+	for i := range 16 {
+		users.Go(func() {
+			for n := 0; !ended.Load(); n++ {
+				ask := rig.Ask{JID: fmt.Sprintf("user%d@example.com", i), Name: rand.Text() + strings.Repeat(rand.Text(), 8), Size: 1}
+				_, err := s.Slot(s.t.Context(), ask)
+				switch status(err) {
+				case http.StatusOK:
+					slots.Add(1)
+				case http.StatusInsufficientStorage:
+				default:
+					s.t.Errorf("while the disk fills: %v", err)
+					return
+				}
+			}
+		})
+	}
+	return func() { ended.Store(true); users.Wait() }, slots.Load
+}
