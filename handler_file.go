@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -135,13 +136,20 @@ func (h *Handler) store(ctx context.Context, r *http.Request, s *stores, slot st
 		At:          now,
 		Expires:     h.keepFor(slot.JID).Until(now),
 	})
-	if err != nil {
+	if err != nil && !s.names(ctx, slot.ID, ref.Attempt) {
 		return unusable(err)
 	}
-	if err := file.Publish(ctx); err != nil {
-		h.logger.Error("publishing an upload failed; it is served all the same, and clean-up will try again", zap.Error(err))
+	if publishErr := file.Publish(ctx); publishErr != nil {
+		h.logger.Error("publishing an upload failed; it is served all the same, and clean-up will try again", zap.Error(publishErr))
 	}
-	return nil
+	return err
+}
+
+// names reports whether the slot names the attempt, though committing it has
+// failed: it may have come as far as that, and then its bytes must stay.
+func (s *stores) names(ctx context.Context, id, attempt string) bool {
+	slot, err := s.slots.Get(ctx, id)
+	return err == nil && slot.Attempt == attempt
 }
 
 // keepFor returns how long a file of this user is kept, by the rules of today.
@@ -198,27 +206,43 @@ func (h *Handler) checkRoom(r *http.Request, s *stores, now time.Time) error {
 }
 
 // Buffers for bodies: a small one while the client trickles, so that many slow
-// uploads fit into memory, and a large one while it runs.
+// uploads fit into memory, and a large one while it runs, as long as there are
+// some. A client that stops in the middle keeps its buffer.
 const (
 	smallBuffer = 16 << 10
 	largeBuffer = 256 << 10
+	mostLarge   = 64
 )
 
-var buffers = map[int]*sync.Pool{
-	smallBuffer: {New: func() any { return new([smallBuffer]byte) }},
-	largeBuffer: {New: func() any { return new([largeBuffer]byte) }},
+var (
+	smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+	largeInUse   atomic.Int32
+)
+
+// takeLarge returns a large buffer, or nil if too many are in use.
+func takeLarge() *[largeBuffer]byte {
+	if largeInUse.Add(1) > mostLarge {
+		largeInUse.Add(-1)
+		return nil
+	}
+	return largeBuffers.Get().(*[largeBuffer]byte)
+}
+
+// putLarge gives a large buffer back, unless it is nil.
+func putLarge(b *[largeBuffer]byte) {
+	if b != nil {
+		largeBuffers.Put(b)
+		largeInUse.Add(-1)
+	}
 }
 
 // receive writes exactly size bytes of the body to file.
 func receive(file io.Writer, r *http.Request, size int64) error {
-	small := buffers[smallBuffer].Get().(*[smallBuffer]byte)
-	defer buffers[smallBuffer].Put(small)
+	small := smallBuffers.Get().(*[smallBuffer]byte)
+	defer smallBuffers.Put(small)
 	var large *[largeBuffer]byte
-	defer func() {
-		if large != nil {
-			buffers[largeBuffer].Put(large)
-		}
-	}()
+	defer func() { putLarge(large) }()
 	buf := small[:]
 	for received := int64(0); ; {
 		n, err := r.Body.Read(buf)
@@ -238,10 +262,11 @@ func receive(file io.Writer, r *http.Request, size int64) error {
 		}
 		switch {
 		case n == len(buf) && large == nil:
-			large = buffers[largeBuffer].Get().(*[largeBuffer]byte)
-			buf = large[:]
+			if large = takeLarge(); large != nil {
+				buf = large[:]
+			}
 		case n < smallBuffer/2 && large != nil:
-			buffers[largeBuffer].Put(large)
+			putLarge(large)
 			large, buf = nil, small[:]
 		}
 	}

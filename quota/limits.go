@@ -79,12 +79,13 @@ func (r *Refusal) Error() string {
 		return fmt.Sprintf("file is too large: %d bytes, at most %d are allowed", r.Used, r.Limit)
 	case TotalQuota:
 		return fmt.Sprintf("storage quota is used up: %d of %d bytes are taken", r.Used, r.Limit)
+	default:
+		unit := "bytes"
+		if r.Uploads {
+			unit = "uploads"
+		}
+		return fmt.Sprintf("rate quota is used up: %d of %d %s in %s are taken", r.Used, r.Limit, unit, r.Per)
 	}
-	unit := "bytes"
-	if r.Uploads {
-		unit = "uploads"
-	}
-	return fmt.Sprintf("rate quota is used up: %d of %d %s in %s are taken", r.Used, r.Limit, unit, r.Per)
 }
 
 // Claim is what one slot takes from the account of its JID. Claims that are

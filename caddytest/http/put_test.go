@@ -66,6 +66,7 @@ func TestPut(t *testing.T) {
 	t.Run("full disk", func(t *testing.T) { testPutFull(t, c, base) })
 	t.Run("types", func(t *testing.T) { testPutTypes(t, base) })
 	t.Run("100-continue", func(t *testing.T) { testExpect(t, c, base) })
+	t.Run("connection that closes", func(t *testing.T) { testClosing(t, c, base) })
 	t.Run("methods", func(t *testing.T) { testFileMethods(t, base) })
 }
 
@@ -279,6 +280,34 @@ func expecting(t *testing.T, c *rig.Caddy, method, target string, length int) (s
 			t.Fatalf("the answer has no end within %s: %v", promptly, err)
 		}
 		return resp.StatusCode, string(b)
+	}
+}
+
+// nginx closes each connection to its servers; a reset one is a bad gateway.
+func testClosing(t *testing.T, c *rig.Caddy, base string) {
+	used := uploaded(t, base, "a.txt", "", "hello")
+	conn, err := net.Dial("tcp", c.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(rig.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	const half = 50 << 10
+	before := countLogged(c, "slot_used")
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", strings.TrimPrefix(used, base), c.Addr, 2*half)
+	fmt.Fprint(conn, strings.Repeat("x", half))
+	expectLogged(t, c, "slot_used", before+1) // it has been decided before the body is at its end
+	if _, err := fmt.Fprint(conn, strings.Repeat("x", half)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 409 || err != nil {
+		t.Errorf("answered %s %q, %v", resp.Status, body, err)
 	}
 }
 

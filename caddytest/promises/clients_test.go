@@ -104,7 +104,6 @@ func text(u upload) string {
 // Whatever a client does to its upload, nothing of it stays, and the slot is
 // usable again.
 func TestBrokenUploadLeavesNothing(t *testing.T) {
-	t.Parallel()
 	s := newService(t)
 	s.Global = "servers {\ntimeouts {\nread_body_idle 1s\n}\n}"
 	s.Start(s.site(limited, "cleanup_interval 1h"))

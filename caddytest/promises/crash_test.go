@@ -51,8 +51,7 @@ func TestNothingIsLostByKill(t *testing.T) {
 				cut++
 			}
 		}
-		s.Restart()
-		s.freshClient()
+		s.restart()
 		last := round == rounds-1
 		together(all, func(w *writer) { w.check(last) })
 		var stored []upload
@@ -172,8 +171,7 @@ func (w *writer) check(last bool) {
 		}
 	}
 	w.checked = len(w.stored)
-	for i := len(w.granted) - 1; i >= 0; i-- {
-		u := w.granted[i]
+	for i, u := range slices.Backward(w.granted) { // use takes u out
 		if code := status(w.served(u)); code != http.StatusNotFound {
 			w.t.Errorf("%s, never uploaded: GET %s answers %d, want 404", w.jid, u.Slot.Get, code)
 		}

@@ -3,92 +3,13 @@
 package promises
 
 import (
-	"crypto/rand"
-	"errors"
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 )
-
-// smallDisk is a file system of 96 MiB, for this test alone.
-func smallDisk(t *testing.T) (dir string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		skip(t, "only root can mount a small file system")
-	}
-	dir = t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
-		skip(t, "no small file system can be mounted: "+err.Error())
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-// fill leaves no more than this of the disk's space; of 0, not a byte.
-func fill(t *testing.T, disk string, leave int64) {
-	t.Helper()
-	f, err := os.OpenFile(filler(disk), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for chunk := int64(mib); chunk > 0; {
-		if free := freeSpace(t, disk) - leave; free < chunk && leave > 0 {
-			return
-		}
-		_, err := f.Write(make([]byte, chunk))
-		if err != nil && !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
-		}
-		if err != nil {
-			chunk /= 2
-		}
-	}
-}
-
-func filler(disk string) string { return filepath.Join(disk, "filler") }
-
-func makeRoom(t *testing.T, disk string) {
-	t.Helper()
-	if err := os.Remove(filler(disk)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func freeSpace(t *testing.T, disk string) int64 {
-	t.Helper()
-	var st unix.Statfs_t
-	if err := unix.Statfs(disk, &st); err != nil {
-		t.Fatal(err)
-	}
-	return int64(st.Bavail) * st.Bsize
-}
-
-// onSmallDisks is a service whose stores are on small disks: one for both, or
-// one each.
-func onSmallDisks(t *testing.T, disks int) (s *service, slotsDisk, filesDisk string) {
-	t.Helper()
-	slotsDisk = smallDisk(t)
-	if filesDisk = slotsDisk; disks == 2 {
-		filesDisk = smallDisk(t)
-	}
-	s = newService(t)
-	s.slots, s.files = filepath.Join(slotsDisk, "slots"), filepath.Join(filesDisk, "files")
-	return s, slotsDisk, filesDisk
-}
 
 var roomy = []string{limited, "min_free_space 8MiB", "cleanup_interval 1s"}
 
@@ -176,8 +97,8 @@ func (s *service) startsWhenThereIsRoom(t *testing.T, disk string, stored upload
 	fill(t, disk, 0)
 	sites := s.site(roomy...)
 	before := len(s.Logs())
+	s.CloseIdle()
 	if err := s.TryStart(sites); err == nil {
-		s.freshClient()
 		_, err := s.ask(user, 1, 5)
 		s.expectRefused(err, http.StatusInsufficientStorage)
 		s.expectServed(stored)
@@ -194,34 +115,9 @@ func (s *service) startsWhenThereIsRoom(t *testing.T, disk string, stored upload
 		}
 	}
 	makeRoom(t, disk)
+	s.CloseIdle()
 	s.Start(sites)
-	s.freshClient()
 	s.expectServed(stored, s.mustStore(mib, 7))
-}
-
-// work has users ask, upload and download until it is stopped. They get what
-// they ask for, or are told of the full disk.
-func (s *service) work() (stop func()) {
-	var ended atomic.Bool
-	var users sync.WaitGroup
-	for i := range 8 {
-		users.Go(func() {
-			for n := uint64(0); !ended.Load(); n++ {
-				u, err := s.ask(user, 64*kib, uint64(i)<<32+n)
-				if err == nil {
-					err = s.send(u)
-				}
-				if err == nil {
-					err = s.served(u)
-				}
-				if code := status(err); code != http.StatusOK && code != http.StatusInsufficientStorage {
-					s.t.Errorf("while the disk fills: %v", err)
-					return
-				}
-			}
-		})
-	}
-	return func() { ended.Store(true); users.Wait() }
 }
 
 // Uploads alone, of any number at once, never take what min_free_space keeps.
@@ -284,10 +180,12 @@ func TestDiskFillsUnderManySlots(t *testing.T) {
 	s, disk, _ := onSmallDisks(t, 2)
 	s.Start(s.site(roomy...))
 	stored := s.mustStore(mib, 1)
+	pace := time.NewTicker(fillPace)
+	defer pace.Stop()
 	for range rounds {
 		stop, granted := s.manySlots()
 		rig.Await(t, "slots", func() bool { return granted() > 2000 || t.Failed() })
-		fill(t, disk, 0)
+		fillAt(t, disk, 0, pace.C)
 		rig.Await(t, "slots to be refused", func() bool {
 			_, err := s.ask(user, 1, 1)
 			return status(err) == http.StatusInsufficientStorage || t.Failed()
@@ -315,26 +213,46 @@ func TestStopOnFullDisk(t *testing.T) {
 	s.startsWhenThereIsRoom(t, disk, stored)
 }
 
-// manySlots has users take slots with long names until they are stopped.
-func (s *service) manySlots() (stop func(), granted func() int64) {
-	var ended atomic.Bool
-	var slots atomic.Int64
-	var users sync.WaitGroup
-	for i := range 16 {
-		users.Go(func() {
-			for n := 0; !ended.Load(); n++ {
-				ask := rig.Ask{JID: fmt.Sprintf("user%d@example.com", i), Name: rand.Text() + strings.Repeat(rand.Text(), 8), Size: 1}
-				_, err := s.Slot(s.t.Context(), ask)
-				switch status(err) {
-				case http.StatusOK:
-					slots.Add(1)
-				case http.StatusInsufficientStorage:
-				default:
-					s.t.Errorf("while the disk fills: %v", err)
-					return
-				}
-			}
-		})
+// Slots alone, of any number, never take the last of the disk.
+func TestSlotsLeaveRoomForTheDatabase(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 2)
+	s.Start(s.site(limited, "min_free_space 0", "cleanup_interval 1s"))
+	stored := s.mustStore(mib, 1)
+	stop, granted := s.manySlots()
+	rig.Await(t, "slots to be refused", func() bool {
+		_, err := s.ask(user, 1, 1)
+		return status(err) == http.StatusInsufficientStorage || t.Failed()
+	})
+	stop()
+	t.Logf("%d slots, %d MiB free", granted(), freeSpace(t, disk)/mib)
+	s.expectServed(stored)
+	s.restart()
+	s.expectServed(stored)
+}
+
+// A reload on a full disk that drops the handler, and one that brings it back,
+// end nothing that cannot be begun again.
+func TestReloadOnFullDisk(t *testing.T) {
+	t.Parallel()
+	s, disk, _ := onSmallDisks(t, 1)
+	with, without := s.site(roomy...), "http://"+s.Addr+" {\nrespond gone 410\n}\n"
+	s.Start(with)
+	stored := s.mustStore(mib, 1)
+	fill(t, disk, 0)
+	if err := s.Reload(without); err != nil {
+		t.Fatal(err)
 	}
-	return func() { ended.Store(true); users.Wait() }, slots.Load
+	if err := s.Reload(with); err == nil {
+		s.expectServed(stored)
+		_, err := s.ask(user, 1, 2)
+		s.expectRefused(err, http.StatusInsufficientStorage)
+	} else if !strings.Contains(err.Error(), "no space left") {
+		t.Error(err)
+	}
+	makeRoom(t, disk)
+	if err := s.Reload(with); err != nil {
+		t.Fatal(err)
+	}
+	s.expectServed(stored, s.mustStore(mib, 2))
 }

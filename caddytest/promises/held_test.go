@@ -68,6 +68,12 @@ func (p *heldPut) finish() error {
 	return <-p.done
 }
 
+// breakOff ends the upload before its end, as a client does that vanishes.
+func (p *heldPut) breakOff() {
+	p.body.CloseWithError(io.ErrUnexpectedEOF)
+	<-p.done
+}
+
 // heldGet is a download that goes on only as the test reads it.
 type heldGet struct {
 	upload

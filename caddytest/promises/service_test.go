@@ -70,8 +70,12 @@ func (s *service) directive(lines ...string) string {
 	return "xmpp_upload {\n" + strings.Join(lines, "\n") + "\n}"
 }
 
-// freshClient leaves behind the connections of a process that has ended.
-func (s *service) freshClient() { s.Client = rig.NewClient(s.t, "http://"+s.Addr) }
+// restart ends Caddy, if it still runs, and starts it with what it had.
+func (s *service) restart() {
+	s.t.Helper()
+	s.CloseIdle()
+	s.Restart()
+}
 
 // upload is a slot and what belongs into it.
 type upload struct {
@@ -280,7 +284,9 @@ func (s *service) awaitTree(uploads ...upload) {
 	})
 }
 
-func (u upload) fileName() string { return u.id() + "-" + u.Slot.Put[strings.LastIndex(u.Slot.Put, "/")+1:] }
+func (u upload) fileName() string {
+	return u.id() + "-" + u.Slot.Put[strings.LastIndex(u.Slot.Put, "/")+1:]
+}
 
 func (u upload) id() string {
 	parts := strings.Split(u.Slot.Put, "/")

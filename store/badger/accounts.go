@@ -12,9 +12,13 @@ import (
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
-// cachedClaims bounds the memory of accounts: about 15 MiB. One account may
-// exceed it alone.
-const cachedClaims = 256 << 10
+const (
+	// cachedClaims bounds the memory of accounts, to about 40 MiB under a flood
+	// of slots. One account may exceed it alone.
+	cachedClaims = 1 << 20
+	// cachedFor is how long an account stays that nobody uses.
+	cachedFor = 10 * time.Minute
+)
 
 // accounts holds the accounts that were used last. It belongs to the writer.
 type accounts struct {
@@ -27,15 +31,18 @@ type cachedAccount struct {
 	jid string
 	quota.Account
 	weight int
+	used   time.Time
 }
 
-func (a *accounts) get(jid string) *cachedAccount {
+func (a *accounts) get(jid string, now time.Time) *cachedAccount {
 	e := a.byJID[jid]
 	if e == nil {
 		return nil
 	}
 	a.recent.MoveToFront(e)
-	return e.Value.(*cachedAccount)
+	acct := e.Value.(*cachedAccount)
+	acct.used = now
+	return acct
 }
 
 func (a *accounts) put(acct *cachedAccount) {
@@ -47,19 +54,31 @@ func (a *accounts) put(acct *cachedAccount) {
 
 // weigh notes that the account may have grown.
 func (a *accounts) weigh(acct *cachedAccount) {
-	const base = 16 // an account of nothing takes as much as so many claims
+	const base = 24 // an account of nothing takes as much as so many claims
 	a.weight -= acct.weight
 	acct.weight = base + acct.Len()
 	a.weight += acct.weight
 }
 
-// evict forgets the accounts that were not used for longest.
+// evict forgets the accounts that were not used for longest, while there are
+// too many.
 func (a *accounts) evict() {
 	for a.weight > cachedClaims && a.recent.Len() > 1 {
-		acct := a.recent.Remove(a.recent.Back()).(*cachedAccount)
-		delete(a.byJID, acct.jid)
-		a.weight -= acct.weight
+		a.forgetLast()
 	}
+}
+
+// evictIdle forgets the accounts that nobody has used for a while.
+func (a *accounts) evictIdle(now time.Time) {
+	for last := a.recent.Back(); last != nil && now.Sub(last.Value.(*cachedAccount).used) > cachedFor; last = a.recent.Back() {
+		a.forgetLast()
+	}
+}
+
+func (a *accounts) forgetLast() {
+	acct := a.recent.Remove(a.recent.Back()).(*cachedAccount)
+	delete(a.byJID, acct.jid)
+	a.weight -= acct.weight
 }
 
 // reset forgets all accounts.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -45,10 +46,12 @@ type Slots struct {
 
 	jobs    chan *job
 	loaded  chan load
-	spans   chan time.Duration
+	calls   chan func()
 	quit    chan struct{} // closed to end the writer
 	stopped chan struct{} // closed when it has ended
 	readers sync.WaitGroup
+
+	measured atomic.Pointer[measurement]
 
 	// The writer's own.
 	accounts accounts
@@ -84,7 +87,7 @@ func Open(dir string) (*Slots, error) {
 	}
 	s := &Slots{
 		dir: dir, db: db,
-		jobs: make(chan *job, batchJobs), loaded: make(chan load), spans: make(chan time.Duration),
+		jobs: make(chan *job, batchJobs), loaded: make(chan load), calls: make(chan func()),
 		quit: make(chan struct{}), stopped: make(chan struct{}),
 		parked:  make(map[string][]*job),
 		log:     writeAheadLog{dir: dir, files: make(map[string]*logFile)},
@@ -198,20 +201,35 @@ func (s *Slots) readSums() error {
 
 // Remember implements store.Slots.
 func (s *Slots) Remember(ctx context.Context, d time.Duration) error {
-	select {
-	case s.spans <- d:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.quit:
-		return store.ErrClosed
-	}
+	return s.call(ctx, func() { s.remember(d) })
 }
 
 // Free implements store.Slots.
-func (s *Slots) Free(context.Context) (int64, error) { return s.free() }
+func (s *Slots) Free(context.Context) (int64, error) {
+	if m := s.measured.Load(); m != nil && time.Since(m.at) < measuredFor {
+		return m.free, nil
+	}
+	return s.measure()
+}
 
-func (s *Slots) free() (int64, error) { return space.Free(s.dir) }
+// measuredFor is how long a measurement of the free space is good for those who
+// only look: the writer measures for each batch.
+const measuredFor = 10 * time.Millisecond
+
+// measurement is how much space was free at a time.
+type measurement struct {
+	at   time.Time
+	free int64
+}
+
+func (s *Slots) measure() (int64, error) {
+	free, err := space.Free(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	s.measured.Store(&measurement{time.Now(), free})
+	return free, nil
+}
 
 // noRoom is the error of a job that would leave too little room.
 func (s *Slots) noRoom(free, need int64, err error) error {
@@ -228,7 +246,7 @@ func (s *Slots) Close() error {
 	s.readers.Wait()
 	err := s.log.sync()
 	s.log.close()
-	if free, freeErr := s.free(); freeErr == nil && free < roomToClose {
+	if free, freeErr := s.measure(); freeErr == nil && free < roomToClose {
 		s.logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
 		leftOpen.Store(s.dir, s.db)
 		return err

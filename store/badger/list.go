@@ -156,6 +156,9 @@ func (s *Slots) inFlight(slot store.Slot) bool {
 
 // Forget implements store.Slots.
 func (s *Slots) Forget(ctx context.Context, now time.Time) error {
+	if err := s.call(ctx, func() { s.accounts.evictIdle(now) }); err != nil {
+		return err
+	}
 	for {
 		keys, jids, err := s.forgettable(now)
 		if err != nil || len(keys) == 0 {

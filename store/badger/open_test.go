@@ -118,7 +118,7 @@ func TestManyAccountsCrowdOutEachOther(t *testing.T) {
 	if err := s.Remember(t.Context(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	const users, slots = 14_000, 3
+	const users, slots = 48_000, 1
 	flying := storetest.NewSlot("0@example.com", 5, 0)
 	if err := s.Reserve(t.Context(), flying, store.Limits{Quota: limits, Room: -1}); err != nil {
 		t.Fatal(err)

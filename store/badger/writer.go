@@ -72,11 +72,23 @@ func (s *Slots) write() {
 			s.commit(s.collect(j))
 		case l := <-s.loaded:
 			s.commit(s.install(l))
-		case span := <-s.spans:
-			s.remember(span)
+		case f := <-s.calls:
+			f()
 		case <-s.quit:
 			return
 		}
+	}
+}
+
+// call has the writer call f between two batches.
+func (s *Slots) call(ctx context.Context, f func()) error {
+	select {
+	case s.calls <- f:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return store.ErrClosed
 	}
 }
 
@@ -98,7 +110,7 @@ func (s *Slots) collect(j *job) []*job {
 // account returns the account of the job, or nil if it must be read first. Then
 // the job waits aside, so that nobody else has to.
 func (s *Slots) account(j *job) *cachedAccount {
-	if acct := s.accounts.get(j.jid); acct != nil {
+	if acct := s.accounts.get(j.jid, j.now); acct != nil {
 		return acct
 	}
 	parked, reading := s.parked[j.jid]
@@ -167,7 +179,7 @@ func (s *Slots) commit(jobs []*job) {
 	}
 	b := &batch{Slots: s, txn: s.db.NewTransaction(true)}
 	defer b.txn.Discard()
-	free, freeErr := s.free()
+	free, freeErr := s.measure()
 	var soon, durable []*job
 	for _, j := range jobs {
 		acct := s.account(j)

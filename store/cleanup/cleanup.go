@@ -165,64 +165,65 @@ func (c *Cleaner) mendFile(ctx context.Context, f store.FileInfo, noSlots bool, 
 // MendSlots finds uploaded slots without a file. What they held of a quota
 // returns.
 func (c *Cleaner) MendSlots(ctx context.Context, now time.Time, r *Report) error {
-	var missing []store.Slot
-	present := false
-	q := store.Query{State: store.Uploaded, To: now, Limit: page}
-	for {
+	if err := c.checkFiles(ctx, now); err != nil {
+		return err
+	}
+	var failed error
+	for q := (store.Query{State: store.Uploaded, To: now, Limit: page}); ; {
 		begun := time.Now()
 		slots, err := c.Slots.List(ctx, q)
 		if err != nil {
 			return fmt.Errorf("listing slots: %w", err)
 		}
 		for _, slot := range slots.Slots {
-			there, err := c.hasFile(ctx, slot)
-			if err != nil {
-				return err
-			}
-			if present = present || there; !there && (present || len(missing) <= manyMissing) {
-				missing = append(missing, slot)
+			if err := c.mendSlot(ctx, slot, now, r); err != nil {
+				failed = err
 			}
 		}
-		if q.After = slots.Next; !present && len(missing) > manyMissing && q.After == "" {
-			return ErrNoFiles
+		if slots.Next == "" {
+			return failed
 		}
-		if present || q.After == "" {
-			if err := c.mendSlots(ctx, missing, now, r); err != nil {
-				return err
-			}
-			missing = missing[:0]
-		}
-		if q.After == "" {
-			return nil
-		}
-		if c.pause(ctx, begun) != nil {
+		if q.After = slots.Next; c.pause(ctx, begun) != nil {
 			return ctx.Err()
 		}
 	}
 }
 
-func (c *Cleaner) hasFile(ctx context.Context, slot store.Slot) (bool, error) {
-	f, err := c.Files.Open(ctx, slot.File())
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+// checkFiles returns ErrNoFiles if there should be many files and none is there.
+func (c *Cleaner) checkFiles(ctx context.Context, now time.Time) error {
+	totals, err := c.Slots.Totals(ctx, now)
+	if err != nil || totals.StoredFiles <= manyMissing {
+		return err
 	}
-	if err != nil {
-		return false, fmt.Errorf("opening the file of slot %s: %w", slot.ID, err)
+	for after := ""; ; {
+		files, next, err := c.Files.List(ctx, after, 1)
+		switch {
+		case err != nil:
+			return fmt.Errorf("listing files: %w", err)
+		case len(files) > 0:
+			return nil
+		case next == "":
+			return ErrNoFiles
+		}
+		after = next
 	}
-	return true, f.Close()
 }
 
-func (c *Cleaner) mendSlots(ctx context.Context, slots []store.Slot, now time.Time, r *Report) error {
-	for _, slot := range slots {
-		_, err := c.Slots.Delete(ctx, slot.ID, now)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // it was removed together with its file, a moment ago
-		}
-		if err != nil {
-			return fmt.Errorf("removing slot %s, whose file is gone: %w", slot.ID, err)
-		}
-		r.Missing++
+func (c *Cleaner) mendSlot(ctx context.Context, slot store.Slot, now time.Time, r *Report) error {
+	f, err := c.Files.Open(ctx, slot.File())
+	if err == nil {
+		return f.Close()
 	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("opening the file of slot %s: %w", slot.ID, err)
+	}
+	switch _, err := c.Slots.Delete(ctx, slot.ID, now); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil // it was removed together with its file, a moment ago
+	case err != nil:
+		return fmt.Errorf("removing slot %s, whose file is gone: %w", slot.ID, err)
+	}
+	r.Missing++
 	return nil
 }
 

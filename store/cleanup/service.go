@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,8 +70,8 @@ func (s *Service) close() (err error) {
 		s.cancel()
 		s.ended.Wait()
 	}
-	for i := len(s.releases) - 1; i >= 0; i-- {
-		err = errors.Join(err, s.releases[i]())
+	for _, release := range slices.Backward(s.releases) {
+		err = errors.Join(err, release())
 	}
 	return err
 }

@@ -15,6 +15,6 @@ func Free(path string) (int64, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, fmt.Errorf("asking for the free space of %s: %w", path, err)
 	}
-	// Types differ by platform; a negative Bavail means that the reserve is used.
-	return max(int64(st.Bavail), 0) * int64(st.Bsize), nil //nolint:gosec,unconvert
+	// A negative count means that even the reserve is used. Types differ by system.
+	return max(int64(st.Bavail), 0) * unit(&st), nil //nolint:gosec,unconvert
 }

@@ -144,8 +144,7 @@ func racingReservations(t *testing.T, open OpenSlots) {
 			})
 			var refusals int
 			for _, err := range errs {
-				var r *quota.Refusal
-				if errors.As(err, &r) {
+				if _, ok := errors.AsType[*quota.Refusal](err); ok {
 					refusals++
 				} else if err != nil {
 					t.Fatal(err)
@@ -213,9 +212,8 @@ func inFlight(t *testing.T, open OpenSlots) {
 	late := slot.Deadline.Add(time.Hour)
 	more := NewSlot("a@example.com", 1, time.Hour)
 	expectTotals(t, s, late, store.Totals{WaitingSlots: 1, WaitingBytes: 10})
-	var r *quota.Refusal
-	if err := s.Reserve(ctx, more, limits); !errors.As(err, &r) {
-		t.Errorf("quota of an upload in flight was given away: %v", err)
+	if _, refused := errors.AsType[*quota.Refusal](s.Reserve(ctx, more, limits)); !refused {
+		t.Error("the quota of an upload in flight was given away")
 	}
 	if err := s.GiveUp(ctx, slot.ID, late); err != nil {
 		t.Fatal(err)

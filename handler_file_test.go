@@ -1,0 +1,261 @@
+package xmppupload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddy-xmpp/xmpp-upload/store"
+)
+
+// broken is a body that ends in an error.
+type broken struct {
+	io.Reader
+	err error
+}
+
+func (b broken) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = b.err
+	}
+	return n, err
+}
+
+func TestABrokenBodyLeavesTheSlotUsableAndNothingElse(t *testing.T) {
+	h := provisioned(t, everybody)
+	logs := observe(h, zapcore.InfoLevel)
+	for _, tc := range []struct {
+		err    error
+		status int
+		code   string
+	}{
+		{fmt.Errorf("reading: %w", os.ErrDeadlineExceeded), 408, "stalled"},
+		{io.ErrUnexpectedEOF, 400, "client_gone"},
+		{syscall.ECONNRESET, 400, "client_gone"},
+		{context.Canceled, 400, "client_gone"},
+		{&http.MaxBytesError{Limit: 3}, 413, "size_mismatch"},
+		{io.EOF, 400, "size_mismatch"},
+	} {
+		t.Run(tc.err.Error(), func(t *testing.T) {
+			target := newSlot(t, h, "size=5")
+			r := request("PUT", target, broken{strings.NewReader("hel"), tc.err})
+			r.ContentLength = 5
+			w := serveRequest(t, h, r)
+			expectStatus(t, w, tc.status)
+			if lines := logs.TakeAll(); len(lines) != 1 || lines[0].ContextMap()["code"] != tc.code {
+				t.Errorf("logged %v, want one line with %s", lines, tc.code)
+			}
+			if w.Header().Get("Access-Control-Allow-Origin") != "*" {
+				t.Error("no CORS headers")
+			}
+			expectFiles(t, h, 0)
+			expectStatus(t, serve(t, h, "GET", target, ""), 404)
+			expectStatus(t, serve(t, h, "PUT", target, "hello"), 201)
+			if got := serve(t, h, "GET", target, "").Body.String(); got != "hello" {
+				t.Errorf("served as %q", got)
+			}
+			removeFiles(t, h)
+		})
+	}
+}
+
+// expectFiles expects so many files in the directory, under whatever name.
+func expectFiles(t *testing.T, h *Handler, want int) {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(h.filesModule.Key(), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && d.Name() != ".lock" {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil || len(found) != want {
+		t.Errorf("%d files are there (%v), %v, want %d", len(found), found, err, want)
+	}
+}
+
+// removeFiles removes all by hand.
+func removeFiles(t *testing.T, h *Handler) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.filesModule.Key(), "*", "*-*"))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+}
+
+// troubledFiles is a disk that fails at one step of an upload.
+type troubledFiles struct {
+	store.Files
+	at  string
+	err error
+}
+
+func (f troubledFiles) Create(ctx context.Context, ref store.FileRef, size int64) (store.Upload, error) {
+	if f.at == "create" {
+		return nil, f.err
+	}
+	u, err := f.Files.Create(ctx, ref, size)
+	return troubledUpload{u, f}, err
+}
+
+type troubledUpload struct {
+	store.Upload
+	f troubledFiles
+}
+
+func (u troubledUpload) Write(p []byte) (int, error) {
+	if u.f.at == "write" {
+		return 0, u.f.err
+	}
+	return u.Upload.Write(p)
+}
+
+func (u troubledUpload) Commit(ctx context.Context) error {
+	if u.f.at == "commit" {
+		return u.f.err
+	}
+	return u.Upload.Commit(ctx)
+}
+
+func (u troubledUpload) Publish(ctx context.Context) error {
+	if u.f.at == "publish" {
+		return u.f.err
+	}
+	return u.Upload.Publish(ctx)
+}
+
+func TestADiskInTroubleLeavesTheSlotUsable(t *testing.T) {
+	noSpace := fmt.Errorf("writing: %w", store.ErrNoSpace)
+	for _, tc := range []struct {
+		at     string
+		err    error
+		status int
+	}{
+		{"create", noSpace, 507},
+		{"write", noSpace, 507},
+		{"commit", noSpace, 507},
+		{"create", errStore, 500},
+		{"write", errStore, 500},
+		{"commit", errStore, 500},
+		{"publish", errStore, 201}, // it is served all the same
+	} {
+		t.Run(fmt.Sprint(tc.at, tc.status), func(t *testing.T) {
+			h := provisioned(t, everybody)
+			target := newSlot(t, h, "size=5")
+			sound := h.filesModule
+			h.filesModule = otherFiles{sound, func(f store.Files) (store.Files, error) { return troubledFiles{f, tc.at, tc.err}, nil }}
+			w := serve(t, h, "PUT", target, "hello")
+			expectStatus(t, w, tc.status)
+			if strings.Contains(w.Body.String(), "secret") || w.Header().Get("Retry-After") != "" {
+				t.Errorf("body %q, Retry-After %q", w.Body, w.Header().Get("Retry-After"))
+			}
+			h.filesModule = sound
+			if tc.status != 201 {
+				expectFiles(t, h, 0)
+				expectStatus(t, serve(t, h, "GET", target, ""), 404)
+				expectStatus(t, serve(t, h, "PUT", target, "hello"), 201)
+			}
+			if got := serve(t, h, "GET", target, "").Body.String(); got != "hello" {
+				t.Errorf("served as %q", got)
+			}
+		})
+	}
+}
+
+func TestAnUploadThatTheSlotsDoNotTakeIsNotServed(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		status int
+	}{{errStore, 500}, {store.ErrUsed, 409}, {store.ErrNotFound, 403}} {
+		h := provisioned(t, everybody)
+		target := newSlot(t, h, "size=5")
+		sound := h.slotsModule
+		h.slotsModule = otherSlots{sound, func(s store.Slots) (store.Slots, error) { return troubledSlots{Slots: s, commit: tc.err}, nil }}
+		expectStatus(t, serve(t, h, "PUT", target, "hello"), tc.status)
+		h.slotsModule = sound
+		expectFiles(t, h, 0)
+		expectStatus(t, serve(t, h, "GET", target, ""), 404)
+		expectStatus(t, serve(t, h, "PUT", target, "other"), 201)
+	}
+}
+
+// midway calls do before its last byte.
+type midway struct {
+	rest string
+	do   func()
+}
+
+func (m *midway) Read(p []byte) (int, error) {
+	if m.rest == "" {
+		return 0, io.EOF
+	}
+	if len(m.rest) == 1 {
+		m.do()
+	}
+	p[0] = m.rest[0]
+	m.rest = m.rest[1:]
+	return 1, nil
+}
+
+func TestTheUploadThatEndsFirstWins(t *testing.T) {
+	for _, length := range []int64{5, -1} {
+		h := provisioned(t, everybody)
+		target := newSlot(t, h, "size=5")
+		r := request("PUT", target, &midway{"slow!", func() {
+			expectStatus(t, serve(t, h, "PUT", target, "quick"), 201)
+		}})
+		r.ContentLength = length
+		expectStatus(t, serveRequest(t, h, r), 409)
+		if got := serve(t, h, "GET", target, "").Body.String(); got != "quick" {
+			t.Errorf("served as %q, want the winner", got)
+		}
+		expectFiles(t, h, 1)
+	}
+}
+
+func TestAWholeBodyIsStoredThoughTheClientBeGone(t *testing.T) {
+	h := provisioned(t, everybody)
+	target := newSlot(t, h, "size=5")
+	ctx, cancel := context.WithCancel(t.Context())
+	r := request("PUT", target, &midway{"hello", cancel}).WithContext(ctx)
+	r.ContentLength = 5
+	expectStatus(t, serveRequest(t, h, r), 201)
+	if got := serve(t, h, "GET", target, "").Body.String(); got != "hello" {
+		t.Errorf("served as %q", got)
+	}
+}
+
+// A file that was removed by hand is not there, whatever its slot says.
+func TestARemovedFileIsNotFound(t *testing.T) {
+	h := provisioned(t, everybody)
+	target := newSlot(t, h, "size=5")
+	expectStatus(t, serve(t, h, "PUT", target, "hello"), 201)
+	removeFiles(t, h)
+	expectStatus(t, serve(t, h, "GET", target, ""), 404)
+	expectStatus(t, serve(t, h, "PUT", target, "hello"), 409)
+}
+
+// The keep of a file is that of the rules at its end.
+func TestKeepFollowsTheRuleOfTheUser(t *testing.T) {
+	h := provisioned(t, `{"access":[{"jids":["me@example.com"],"keep":"1h"},{"jids":["*"]}],"min_free_space":0,"keep":"2h"}`)
+	target := newSlot(t, h, "size=5")
+	expectStatus(t, serve(t, h, "PUT", target, "hello"), 201)
+	got := serve(t, h, "GET", target, "").Header().Get("Cache-Control")
+	if got != "public, max-age=3599, immutable" && got != "public, max-age=3600, immutable" {
+		t.Errorf("Cache-Control %q", got)
+	}
+}
