@@ -118,7 +118,11 @@ func (h *Handler) store(ctx context.Context, r *http.Request, s *stores, slot st
 	if err != nil {
 		return err
 	}
+	stays := false
 	defer func() {
+		if stays {
+			return
+		}
 		if err := file.Abort(); err != nil {
 			h.logger.Error("removing a refused upload failed; clean-up will try again", zap.Error(err))
 		}
@@ -139,6 +143,7 @@ func (h *Handler) store(ctx context.Context, r *http.Request, s *stores, slot st
 	if err != nil && !s.names(ctx, slot.ID, ref.Attempt) {
 		return unusable(err)
 	}
+	stays = true
 	if publishErr := file.Publish(ctx); publishErr != nil {
 		h.logger.Error("publishing an upload failed; it is served all the same, and clean-up will try again", zap.Error(publishErr))
 	}

@@ -102,7 +102,7 @@ func (s *service) expectPromptly() {
 
 // busyWith counts the goroutines in a method of the handler.
 func busyWith(profile, method string) (n int) {
-	for _, stack := range strings.SplitSeq(profile, "\n\n") {
+	for stack := range strings.SplitSeq(profile, "\n\n") {
 		if strings.Contains(stack, "xmpp-upload.(*Handler)."+method+"+") {
 			var same int
 			if _, err := fmt.Sscan(stack, &same); err == nil {

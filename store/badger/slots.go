@@ -64,9 +64,13 @@ func (b *batch) checkStorage(slot store.Slot, l store.Limits) error {
 	return nil
 }
 
-// Begin implements store.Slots.
+// Begin implements store.Slots. It waits for its answer though ctx ends: who is
+// gone without it could not give up what it was given.
 func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot, error) {
-	return s.change(ctx, id, &job{
+	if err := ctx.Err(); err != nil {
+		return store.Slot{}, err
+	}
+	return s.change(context.WithoutCancel(ctx), id, &job{
 		now: now,
 		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
 			if slot.State == store.Uploaded {
