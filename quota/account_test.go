@@ -44,12 +44,18 @@ func TestRefusalsNameTheLimitThatIsHit(t *testing.T) {
 		"a file of the largest size is granted": {before: []int64{100}, size: 500},
 		"file size":                             {size: 501, want: &quota.Refusal{Code: quota.FileTooLarge, Limit: 500, Used: 501}},
 		"file size comes before all others":     {before: []int64{400, 200}, size: 501, want: &quota.Refusal{Code: quota.FileTooLarge, Limit: 500, Used: 501}},
-		"bytes in an hour": {before: []int64{400}, size: 201,
-			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 400, Per: time.Hour, RetryAfter: time.Hour - time.Second}},
-		"uploads in an hour": {before: []int64{1, 1, 1}, size: 1,
-			want: &quota.Refusal{Code: quota.RateQuota, Limit: 3, Used: 3, Uploads: true, Per: time.Hour, RetryAfter: time.Hour - 3*time.Second}},
-		"the window that takes longest": {before: []int64{1, 1, 498}, size: 490,
-			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 500, Per: time.Hour, RetryAfter: time.Hour + 2*time.Second - 3*time.Second}},
+		"bytes in an hour": {
+			before: []int64{400}, size: 201,
+			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 400, Per: time.Hour, RetryAfter: time.Hour - time.Second},
+		},
+		"uploads in an hour": {
+			before: []int64{1, 1, 1}, size: 1,
+			want: &quota.Refusal{Code: quota.RateQuota, Limit: 3, Used: 3, Uploads: true, Per: time.Hour, RetryAfter: time.Hour - 3*time.Second},
+		},
+		"the window that takes longest": {
+			before: []int64{1, 1, 498}, size: 490,
+			want: &quota.Refusal{Code: quota.RateQuota, Limit: 600, Used: 500, Per: time.Hour, RetryAfter: time.Hour + 2*time.Second - 3*time.Second},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a quota.Account
