@@ -196,6 +196,9 @@ func checkUpload(r *http.Request, slot store.Slot, now time.Time) error {
 // checkRoom refuses what min_free_space forbids. The slot itself is among those
 // that the room must suffice for.
 func (h *Handler) checkRoom(r *http.Request, s *stores, now time.Time) error {
+	if h.minFreeSpace == 0 {
+		return nil
+	}
 	room, err := h.room(r, s)
 	if err != nil || room < 0 {
 		return err

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-xmpp/xmpp-upload/quota"
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
@@ -109,33 +111,42 @@ func (f troubledFiles) Create(ctx context.Context, ref store.FileRef, size int64
 		return nil, f.err
 	}
 	u, err := f.Files.Create(ctx, ref, size)
-	return troubledUpload{u, f}, err
+	return &troubledUpload{Upload: u, f: f}, err
 }
 
 type troubledUpload struct {
 	store.Upload
-	f troubledFiles
+	f         troubledFiles
+	published bool
 }
 
-func (u troubledUpload) Write(p []byte) (int, error) {
+func (u *troubledUpload) Write(p []byte) (int, error) {
 	if u.f.at == "write" {
 		return 0, u.f.err
 	}
 	return u.Upload.Write(p)
 }
 
-func (u troubledUpload) Commit(ctx context.Context) error {
+func (u *troubledUpload) Commit(ctx context.Context) error {
 	if u.f.at == "commit" {
 		return u.f.err
 	}
 	return u.Upload.Commit(ctx)
 }
 
-func (u troubledUpload) Publish(ctx context.Context) error {
+func (u *troubledUpload) Publish(ctx context.Context) error {
 	if u.f.at == "publish" {
+		u.published = true
 		return u.f.err
 	}
 	return u.Upload.Publish(ctx)
+}
+
+func (u *troubledUpload) Abort() error {
+	if u.published {
+		return nil
+	}
+	return u.Upload.Abort()
 }
 
 func TestADiskInTroubleLeavesTheSlotUsable(t *testing.T) {
@@ -191,6 +202,37 @@ func TestAnUploadThatTheSlotsDoNotTakeIsNotServed(t *testing.T) {
 		expectStatus(t, serve(t, h, "GET", target, ""), 404)
 		expectStatus(t, serve(t, h, "PUT", target, "other"), 201)
 	}
+}
+
+// An upload in flight holds its quota past the slot's time, a refused one does
+// not.
+func TestARefusedUploadHoldsNoQuotaPastItsTime(t *testing.T) {
+	h := provisioned(t, everybody)
+	target := newSlot(t, h, "size=5")
+	r := request("PUT", target, &midway{"hell", func() {
+		if n := waitingInAnHour(t, h); n != 1 {
+			t.Errorf("while the upload is in flight, %d slots hold quota, want 1", n)
+		}
+	}})
+	r.ContentLength = 5
+	expectStatus(t, serveRequest(t, h, r), 400)
+	if n := waitingInAnHour(t, h); n != 0 {
+		t.Errorf("after the upload, %d slots hold quota", n)
+	}
+}
+
+func waitingInAnHour(t *testing.T, h *Handler) int64 {
+	t.Helper()
+	s, err := h.acquire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.release()
+	u, err := s.slots.Usage(t.Context(), "me@example.com", quota.Limits{}, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.WaitingSlots
 }
 
 // midway calls do before its last byte.

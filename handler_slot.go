@@ -271,23 +271,19 @@ func (h *Handler) grantSlot(r *http.Request, req *slotRequest, base string) (put
 }
 
 // room returns how many bytes waiting slots may take of the disk; negative is
-// without a bound.
+// without a bound. Without min_free_space it is what the disk has.
 func (h *Handler) room(r *http.Request, s *stores) (int64, error) {
-	if h.minFreeSpace == 0 {
-		return -1, nil
-	}
 	slotsFree, err := s.slots.Free(r.Context())
 	if err != nil {
 		return 0, err
 	}
 	filesFree, err := s.files.Free(r.Context())
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	if slotsFree >= 0 && slotsFree < h.minFreeSpace {
+	case slotsFree >= 0 && slotsFree < h.minFreeSpace:
 		return 0, nil
-	}
-	if filesFree < 0 {
+	case filesFree < 0:
 		return -1, nil
 	}
 	return max(filesFree-h.minFreeSpace, 0), nil

@@ -151,6 +151,7 @@ func TestMinFreeSpaceCountsWhatIsPromised(t *testing.T) {
 		{"a byte too little for slots", least - 1, math.MaxInt64, 0, 100, 507},
 		{"too little for slots, files without a bound", least - 1, -1, 0, 100, 507},
 		{"nothing", 0, 0, 0, 1, 507},
+		{"nothing for slots", 0, math.MaxInt64, 0, 1, 507},
 		{"waiting slots count", least, least + 150, 50, 100, 200},
 		{"waiting slots count to the byte", least, least + 149, 50, 100, 507},
 		{"huge size", math.MaxInt64, math.MaxInt64, 50, math.MaxInt64, 507},

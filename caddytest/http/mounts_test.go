@@ -19,21 +19,24 @@ func TestMounts(t *testing.T) {
 			"root", `xmpp_upload {
 				BLOCK
 			}`,
-			"http://ADDR", "http://ADDR", []string{"http://ADDR/share"},
+			"http://ADDR", "http://ADDR",
+			[]string{"http://ADDR/share"},
 		},
 		{
 			"base_url with a path", `xmpp_upload {
 				base_url http://ADDR/share/
 				BLOCK
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR", "http://ADDR/share/share", "http://ADDR/Share"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR", "http://ADDR/share/share", "http://ADDR/Share"},
 		},
 		{
 			"base_url with a deep path", `xmpp_upload {
 				base_url http://ADDR/a/b.c/d_e-f
 				BLOCK
 			}`,
-			"http://ADDR/a/b.c/d_e-f", "http://ADDR/a/b.c/d_e-f", []string{"http://ADDR", "http://ADDR/a", "http://ADDR/a/b"},
+			"http://ADDR/a/b.c/d_e-f", "http://ADDR/a/b.c/d_e-f",
+			[]string{"http://ADDR", "http://ADDR/a", "http://ADDR/a/b"},
 		},
 		{
 			"handle_path", `handle_path /share/* {
@@ -41,7 +44,8 @@ func TestMounts(t *testing.T) {
 					BLOCK
 				}
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR", "http://ADDR/share/share"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR", "http://ADDR/share/share"},
 		},
 		{
 			"handle_path of two segments", `handle_path /a/b/* {
@@ -49,7 +53,8 @@ func TestMounts(t *testing.T) {
 					BLOCK
 				}
 			}`,
-			"http://ADDR/a/b", "http://ADDR/a/b", []string{"http://ADDR", "http://ADDR/a"},
+			"http://ADDR/a/b", "http://ADDR/a/b",
+			[]string{"http://ADDR", "http://ADDR/a"},
 		},
 		{
 			"handle_path and base_url", `handle_path /share/* {
@@ -58,7 +63,8 @@ func TestMounts(t *testing.T) {
 					BLOCK
 				}
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR", "http://ADDR/share/share"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR", "http://ADDR/share/share"},
 		},
 		{
 			"handle and base_url", `handle /share/* {
@@ -67,14 +73,16 @@ func TestMounts(t *testing.T) {
 					BLOCK
 				}
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR"},
 		},
 		{
 			"a matcher", `xmpp_upload /share/* {
 				base_url http://ADDR/share
 				BLOCK
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR"},
 		},
 		{
 			"after a rewrite", `route {
@@ -84,7 +92,8 @@ func TestMounts(t *testing.T) {
 					BLOCK
 				}
 			}`,
-			"http://ADDR/share", "http://ADDR/share", []string{"http://ADDR"},
+			"http://ADDR/share", "http://ADDR/share",
+			[]string{"http://ADDR"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -156,7 +156,7 @@ func TestOnlyTheExactURLGetsAFile(t *testing.T) {
 	c := serve(t, "http://ADDR {\n xmpp_upload {\n allow *\n STORES\n }\n respond next 418\n}\n")
 	base := "http://" + c.Addr
 	target := uploaded(t, base, "a.txt", "text/plain", "secret")
-	id := strings.Split(strings.TrimPrefix(target, base+"/"), "/")[0]
+	id, _, _ := strings.Cut(strings.TrimPrefix(target, base+"/"), "/")
 	swapped := "v" + id[1:]
 	if id[0] == 'v' {
 		swapped = "0" + id[1:]

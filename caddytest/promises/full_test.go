@@ -219,6 +219,7 @@ func TestSlotsLeaveRoomForTheDatabase(t *testing.T) {
 	s, disk, _ := onSmallDisks(t, 2)
 	s.Start(s.site(limited, "min_free_space 0", "cleanup_interval 1s"))
 	stored := s.mustStore(mib, 1)
+	fill(t, disk, 40*mib) // so that it does not take long
 	stop, granted := s.manySlots()
 	rig.Await(t, "slots to be refused", func() bool {
 		_, err := s.ask(user, 1, 1)
@@ -227,6 +228,7 @@ func TestSlotsLeaveRoomForTheDatabase(t *testing.T) {
 	stop()
 	t.Logf("%d slots, %d MiB free", granted(), freeSpace(t, disk)/mib)
 	s.expectServed(stored)
+	makeRoom(t, disk)
 	s.restart()
 	s.expectServed(stored)
 }

@@ -1,7 +1,7 @@
 package badger
 
 import (
-	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,9 +18,12 @@ func init() {
 // directory share one database, over reloads too. One process at a time may
 // have it open.
 type Module struct {
-	// Path of the directory. It is made if it does not exist. The default is
-	// xmpp-upload/slots in Caddy's data directory.
+	// Path of the directory. It is made if it is not there. Placeholders such
+	// as `{env.STATE_DIRECTORY}` are replaced; a relative path begins at the
+	// working directory. Default: `xmpp-upload/slots` in Caddy's data directory.
 	Path string `json:"path,omitempty"`
+
+	dir string
 }
 
 // pool holds the databases that are open, by their directories.
@@ -34,15 +37,16 @@ func (Module) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision settles the path.
-func (m *Module) Provision(caddy.Context) (err error) {
-	if m.Path == "" {
-		m.Path = filepath.Join(caddy.AppDataDir(), "xmpp-upload", "slots")
+// Provision finds out which directory is meant.
+func (m *Module) Provision(caddy.Context) error {
+	path, err := caddy.NewReplacer().ReplaceOrErr(m.Path, true, true)
+	if err != nil {
+		return fmt.Errorf("path of the slots directory: %w", err)
 	}
-	if m.Path = caddy.NewReplacer().ReplaceKnown(m.Path, ""); m.Path == "" {
-		return errors.New("slots badger: the path is empty after its placeholders were replaced")
+	if path == "" {
+		path = filepath.Join(caddy.AppDataDir(), "xmpp-upload", "slots")
 	}
-	m.Path, err = filepath.Abs(m.Path)
+	m.dir, err = filepath.Abs(path)
 	return err
 }
 
@@ -63,13 +67,13 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Key implements store.SlotsModule.
-func (m *Module) Key() string { return "badger " + m.Path }
+// Key is the directory.
+func (m *Module) Key() string { return m.dir }
 
 // AcquireSlots implements store.SlotsModule.
 func (m *Module) AcquireSlots() (*store.Ref[store.Slots], error) {
-	return pool.Acquire(m.Path, func() (store.Slots, func() error, error) {
-		s, err := Open(m.Path)
+	return pool.Acquire(m.dir, func() (store.Slots, func() error, error) {
+		s, err := Open(m.dir)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -66,6 +66,7 @@ func TestModuleReadsItsPath(t *testing.T) {
 		"a path":        {"badger /var/slots", "/var/slots", ""},
 		"the default":   {"badger", filepath.Join(caddy.AppDataDir(), "xmpp-upload", "slots"), ""},
 		"a placeholder": {"badger {env.SLOTS}/a", "/srv/slots/a", ""},
+		"an unset one":  {"badger {env.UNSET_FOR_TESTS}/a", "", "UNSET_FOR_TESTS"},
 		"two paths":     {"badger /a /b", "", "takes one path"},
 		"a block":       {"badger /a {\n\tmode 0600\n}", "", "has no options"},
 	} {
@@ -81,8 +82,8 @@ func TestModuleReadsItsPath(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || m.Path != tc.path {
-				t.Errorf("path %q, %v; want %q", m.Path, err, tc.path)
+			if err != nil || m.Key() != tc.path {
+				t.Errorf("directory %q, %v; want %q", m.Key(), err, tc.path)
 			}
 		})
 	}
@@ -90,7 +91,12 @@ func TestModuleReadsItsPath(t *testing.T) {
 
 func TestModulesOfOneDirectoryShareItsDatabase(t *testing.T) {
 	dir := t.TempDir()
-	a, b := &badger.Module{Path: dir}, &badger.Module{Path: dir}
+	a, b := &badger.Module{Path: dir}, &badger.Module{Path: dir + "/."}
+	for _, m := range []*badger.Module{a, b} {
+		if err := m.Provision(caddy.Context{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	first, err := a.AcquireSlots()
 	if err != nil {
 		t.Fatal(err)

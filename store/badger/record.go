@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
@@ -135,7 +136,7 @@ func (d *decoder) fail() {
 
 func (d *decoder) int() int64 {
 	v, n := binary.Uvarint(d.b)
-	if n <= 0 || v > 1<<62 {
+	if n <= 0 || v > math.MaxInt64 {
 		d.fail()
 		return 0
 	}
