@@ -22,21 +22,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
-	"github.com/caddy-xmpp/xmpp-upload/store/space"
-)
-
-const (
-	memTableSize = 8 << 20
-	// logSize is how far a log is written before Badger begins the next one.
-	logSize = memTableSize + 1<<20
-
-	// A full disk under Badger's mapped files kills the process, so some room
-	// must be left for the tables that it may write at any moment: more for
-	// new slots than for what ends or removes the old ones.
-	roomToReserve = 16 << 20
-	roomToCommit  = 10 << 20
-	roomToOpen    = 10 << 20
-	roomToClose   = 10 << 20
 )
 
 // Slots implements store.Slots.
@@ -59,6 +44,8 @@ type Slots struct {
 	log      writeAheadLog
 	span     time.Duration
 	maxWait  time.Duration // the longest put_timeout ever
+	// roomToRotate must be free when Badger changes logs.
+	roomToRotate int64
 
 	// mu guards what the writer changes and others read.
 	mu          sync.Mutex
@@ -73,13 +60,8 @@ func Open(dir string) (*Slots, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the slots directory: %w", err)
 	}
-	free, err := space.Free(dir)
-	if err != nil {
+	if err := checkRoomToOpen(dir); err != nil {
 		return nil, err
-	}
-	if free < roomToOpen {
-		return nil, fmt.Errorf("%w: slots directory %s needs %d MiB of free space to be opened, and has %d MiB; make room and try again",
-			store.ErrNoSpace, dir, roomToOpen>>20, free>>20)
 	}
 	db, err := openDB(dir)
 	if err != nil {
@@ -109,6 +91,7 @@ func (s *Slots) start() error {
 	if err := s.log.scan(); err != nil {
 		return err
 	}
+	s.lookAhead()
 	go s.write()
 	return nil
 }
@@ -121,6 +104,7 @@ func openDB(dir string) (*badger.DB, error) {
 	opts := badger.DefaultOptions(dir).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
+		WithNumLevelZeroTables(2). // merged early, while there is little to merge
 		WithBlockCacheSize(8 << 20).
 		WithIndexCacheSize(8 << 20).
 		WithValueLogFileSize(16 << 20).
@@ -210,33 +194,6 @@ func (s *Slots) Free(context.Context) (int64, error) {
 		return m.free, nil
 	}
 	return s.measure()
-}
-
-// measuredFor is how long a measurement of the free space is good for those who
-// only look: the writer measures for each batch.
-const measuredFor = 10 * time.Millisecond
-
-// measurement is how much space was free at a time.
-type measurement struct {
-	at   time.Time
-	free int64
-}
-
-func (s *Slots) measure() (int64, error) {
-	free, err := space.Free(s.dir)
-	if err != nil {
-		return 0, err
-	}
-	s.measured.Store(&measurement{time.Now(), free})
-	return free, nil
-}
-
-// noRoom is the error of a job that would leave too little room.
-func (s *Slots) noRoom(free, need int64, err error) error {
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: slots directory %s has %d MiB free, and needs %d MiB", store.ErrNoSpace, s.dir, free>>20, need>>20)
 }
 
 // Close ends the writer and closes the database.

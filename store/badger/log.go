@@ -18,8 +18,12 @@ import (
 type writeAheadLog struct {
 	dir   string
 	files map[string]*logFile
-	// written counts transactions since the directory was read.
-	written int
+	// prepared tells whether the newest log has its room.
+	prepared bool
+	newest   string
+	// written is about how many bytes the newest log holds, unseen how many of
+	// them came since the directory was read.
+	written, unseen int64
 }
 
 type logFile struct {
@@ -28,16 +32,17 @@ type logFile struct {
 	superseded, flushed bool
 }
 
-// prepareEvery bounds how many transactions may pass before a new log is seen.
-const prepareEvery = 64
+// lookEvery bounds how much may be written before a new log is seen.
+const lookEvery = 256 << 10
 
-// prepare gives a new log its room. A full disk under a log that is mapped into
-// memory would kill the process.
-func (l *writeAheadLog) prepare() error {
-	if l.written++; l.written < prepareEvery {
-		return nil
+// grew notes what was written. Now and then it looks for a new log, and gives it
+// its room.
+func (l *writeAheadLog) grew(bytes int64) (looked bool, err error) {
+	l.written += bytes
+	if l.unseen += bytes; l.unseen < lookEvery {
+		return false, nil
 	}
-	return l.scan()
+	return true, l.scan()
 }
 
 // sync returns once all that was committed survives a power cut.
@@ -60,18 +65,18 @@ func (l *writeAheadLog) sync() error {
 // scan learns of new logs and forgets removed ones, whose contents are in tables
 // that Badger has flushed.
 func (l *writeAheadLog) scan() error {
-	l.written = 0
 	names, err := readNames(l.dir)
 	if err != nil {
 		return fmt.Errorf("looking for logs in %s: %w", l.dir, err)
 	}
 	present, newest := make(map[string]bool), ""
 	for _, name := range names {
-		if strings.HasSuffix(name, ".mem") {
-			present[name] = true
-			if len(name) > len(newest) || len(name) == len(newest) && name > newest {
-				newest = name // numbers, padded with zeros
-			}
+		if !isLog(name) {
+			continue
+		}
+		present[name] = true
+		if len(name) > len(newest) || len(name) == len(newest) && name > newest {
+			newest = name // numbers, padded with zeros
 		}
 	}
 	for name, f := range l.files {
@@ -88,7 +93,19 @@ func (l *writeAheadLog) scan() error {
 		}
 		l.files[name].superseded = name != newest
 	}
+	l.begin(newest)
 	return nil
+}
+
+// begin notes which log is the newest, and gives it its room, if there is any.
+func (l *writeAheadLog) begin(newest string) {
+	if newest != l.newest {
+		l.newest, l.prepared, l.written = newest, false, l.unseen
+	}
+	l.unseen = 0
+	if f := l.files[newest]; f != nil && !l.prepared {
+		l.prepared = preallocate(f.File, logSize)
+	}
 }
 
 func (l *writeAheadLog) open(name string) error {
@@ -99,10 +116,11 @@ func (l *writeAheadLog) open(name string) error {
 	if err != nil {
 		return fmt.Errorf("opening log: %w", err)
 	}
-	preallocate(f, logSize)
 	l.files[name] = &logFile{File: f}
 	return nil
 }
+
+func isLog(name string) bool { return strings.HasSuffix(name, ".mem") }
 
 // close forgets all logs.
 func (l *writeAheadLog) close() {

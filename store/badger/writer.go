@@ -31,7 +31,7 @@ type job struct {
 	applyTo func(*batch, *cachedAccount, *store.Slot) error
 	// cost is about how many bytes it writes; 0 is nothing.
 	cost int
-	// room is how much free space it must leave.
+	// room is how much free space it must leave alone.
 	room int64
 	// durable jobs are answered once the disk has them.
 	durable bool
@@ -164,7 +164,7 @@ func (s *Slots) install(l load) []*job {
 type batch struct {
 	*Slots
 	txn   *badger.Txn
-	wrote bool
+	wrote int64 // bytes that it adds to the log, about
 	err   error // of the first change that the transaction did not take
 	// What the sums of this batch are about: accounts whose stored files
 	// changed, seconds in which waiting slots lapse, the longest put_timeout.
@@ -186,8 +186,8 @@ func (s *Slots) commit(jobs []*job) {
 		if acct == nil {
 			continue
 		}
-		if j.cost > 0 && (freeErr != nil || free < j.room) {
-			j.err = s.noRoom(free, j.room, freeErr)
+		if need := s.roomFor(j.room); j.cost > 0 && (freeErr != nil || free < need) {
+			j.err = s.noRoom(free, need, freeErr)
 		} else {
 			j.err = j.apply(b, acct)
 		}
@@ -230,7 +230,7 @@ func fail(jobs []*job, err error) {
 
 // finish writes the sums that the jobs have changed, and commits.
 func (b *batch) finish() error {
-	if !b.wrote {
+	if b.wrote == 0 {
 		return b.err
 	}
 	for acct := range b.stored {
@@ -252,7 +252,11 @@ func (b *batch) finish() error {
 	if err := b.txn.Commit(); err != nil {
 		return fmt.Errorf("committing to the slots database: %w", err)
 	}
-	return b.log.prepare()
+	looked, err := b.log.grew(b.wrote)
+	if looked {
+		b.lookAhead()
+	}
+	return err
 }
 
 // recover forgets what a failed transaction has changed in memory, and gives
@@ -268,12 +272,12 @@ func (s *Slots) recover(jobs []*job, err error) {
 	}
 }
 
-func (b *batch) set(key, value []byte) { b.note(b.txn.Set(key, value)) }
+func (b *batch) set(key, value []byte) { b.note(len(key)+len(value), b.txn.Set(key, value)) }
 
-func (b *batch) delete(key []byte) { b.note(b.txn.Delete(key)) }
+func (b *batch) delete(key []byte) { b.note(len(key), b.txn.Delete(key)) }
 
-func (b *batch) note(err error) {
-	b.wrote = true
+func (b *batch) note(bytes int, err error) {
+	b.wrote += int64(bytes + entrySize)
 	if b.err == nil && err != nil {
 		b.err = fmt.Errorf("changing the slots database: %w", err)
 	}
