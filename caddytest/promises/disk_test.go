@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,25 +40,12 @@ func smallDisk(t *testing.T) (dir string) {
 // fill leaves no more than this of the disk's space; of 0, not a byte.
 func fill(t *testing.T, disk string, leave int64) {
 	t.Helper()
-	fillAt(t, disk, leave, nil)
-}
-
-// fillPace is that of a common disk, 125 MiB/s. Nothing helps against a program
-// that takes the room while the database is writing a table.
-const fillPace = 8 * time.Millisecond
-
-// fillAt takes a chunk whenever pace says so.
-func fillAt(t *testing.T, disk string, leave int64, pace <-chan time.Time) {
-	t.Helper()
 	f, err := os.OpenFile(filler(disk), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	for chunk := int64(mib); chunk > 0; {
-		if pace != nil {
-			<-pace
-		}
 		if free := freeSpace(t, disk) - leave; free < chunk && leave > 0 {
 			return
 		}
@@ -71,6 +57,20 @@ func fillAt(t *testing.T, disk string, leave int64, pace <-chan time.Time) {
 			chunk /= 2
 		}
 	}
+}
+
+// settle waits until the database has nothing to write any more. Nothing helps
+// against a program that takes the room while it is writing a table.
+func settle(t *testing.T, disk string) {
+	t.Helper()
+	last, same := int64(-1), 0
+	rig.Await(t, "a quiet disk", func() bool {
+		free := freeSpace(t, disk)
+		if same++; free != last {
+			last, same = free, 0
+		}
+		return same > 50
+	})
 }
 
 func filler(disk string) string { return filepath.Join(disk, "filler") }
