@@ -236,7 +236,11 @@ func (c *Cleaner) pause(ctx context.Context, begun time.Time) error {
 
 // Throttle is a Pause that works for a quarter of the time at most.
 func Throttle(ctx context.Context, busy time.Duration) error {
-	t := time.NewTimer(min(3*busy, time.Second))
+	return sleep(ctx, min(3*busy, time.Second))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

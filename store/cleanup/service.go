@@ -85,7 +85,14 @@ func (s *Service) SetInterval(d time.Duration) {
 	}
 }
 
+// startDelay is long enough for a configuration that is only validated to be
+// gone, and must not remove anything.
+const startDelay = time.Second
+
 func (s *Service) run(ctx context.Context) {
+	if sleep(ctx, startDelay) != nil {
+		return
+	}
 	for {
 		s.cleanUp(ctx)
 		if !s.wait(ctx) {
