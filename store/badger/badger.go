@@ -204,7 +204,7 @@ func (s *Slots) Close() error {
 	err := s.log.sync()
 	s.log.close()
 	if free, freeErr := s.measure(); freeErr == nil && free < roomToClose {
-		s.logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
+		logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
 		leftOpen.Store(s.dir, s.db)
 		return err
 	}
@@ -216,8 +216,6 @@ func (s *Slots) Close() error {
 // the kernel kills the process. All that was committed is in the log, for the
 // next to open it, in this process or in another one.
 var leftOpen sync.Map
-
-func (s *Slots) logger() *zap.Logger { return logger() }
 
 // logger belongs to the configuration of the moment: a store outlives many.
 func logger() *zap.Logger { return caddy.Log().Named("http.xmpp_upload.slots.badger") }

@@ -207,7 +207,7 @@ func (s *Slots) commit(jobs []*job) {
 		return
 	}
 	if err := s.log.sync(); err != nil {
-		s.logger().Error("flushing the slots database failed", zap.Error(err))
+		logger().Error("flushing the slots database failed", zap.Error(err))
 		fail(durable, err)
 	}
 	answer(durable)
@@ -260,15 +260,16 @@ func (b *batch) finish() error {
 }
 
 // recover forgets what a failed transaction has changed in memory, and gives
-// its error to all jobs that it held.
+// its error to all jobs that it held. What uploads are in flight is known
+// without it.
 func (s *Slots) recover(jobs []*job, err error) {
-	s.logger().Error("writing to the slots database failed", zap.Error(err))
-	fail(jobs, err)
+	logger().Error("writing to the slots database failed", zap.Error(err))
+	fail(slices.DeleteFunc(jobs, func(j *job) bool { return j.cost == 0 }), err)
 	s.accounts.reset()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.readSums(); err != nil {
-		s.logger().Error("reading the sums of the slots database failed", zap.Error(err))
+		logger().Error("reading the sums of the slots database failed", zap.Error(err))
 	}
 }
 
