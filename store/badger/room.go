@@ -17,8 +17,8 @@ import (
 //     the next log, and it may merge tables after that. The room for all this
 //     must be there before the writer goes on.
 //
-// What remains is another program that takes the room in the milliseconds
-// between the look and the use.
+// What remains is another program that takes the room between the look and the
+// use, while tables are being written and merged: up to some tenths of a second.
 const (
 	memTableSize = 8 << 20
 	// logSize is how far a log is written before Badger begins the next one.
