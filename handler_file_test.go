@@ -204,6 +204,21 @@ func TestAnUploadThatTheSlotsDoNotTakeIsNotServed(t *testing.T) {
 	}
 }
 
+// A commit may fail after the slot has been changed, such as in the last flush.
+// Then the slot names the bytes, and they must be there.
+func TestBytesThatTheSlotNamesStayThoughItsCommitFailed(t *testing.T) {
+	h := provisioned(t, everybody)
+	target := newSlot(t, h, "size=5")
+	sound := h.slotsModule
+	h.slotsModule = otherSlots{sound, func(s store.Slots) (store.Slots, error) { return troubledSlots{Slots: s, committed: errStore}, nil }}
+	expectStatus(t, serve(t, h, "PUT", target, "hello"), 500)
+	h.slotsModule = sound
+	expectFiles(t, h, 1)
+	if got := serve(t, h, "GET", target, "").Body.String(); got != "hello" {
+		t.Errorf("served as %q", got)
+	}
+}
+
 // An upload in flight holds its quota past the slot's time, a refused one does
 // not.
 func TestARefusedUploadHoldsNoQuotaPastItsTime(t *testing.T) {

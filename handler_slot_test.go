@@ -53,6 +53,8 @@ var errStore = errors.New("the store is in trouble at /secret/path")
 type troubledSlots struct {
 	store.Slots
 	reserve, free, commit error
+	// committed is the error of a commit that has come to its end all the same.
+	committed error
 }
 
 func (s troubledSlots) Reserve(ctx context.Context, slot store.Slot, l store.Limits) error {
@@ -73,7 +75,11 @@ func (s troubledSlots) Commit(ctx context.Context, id string, r store.Result) (s
 	if s.commit != nil {
 		return store.Slot{}, s.commit
 	}
-	return s.Slots.Commit(ctx, id, r)
+	slot, err := s.Slots.Commit(ctx, id, r)
+	if err == nil && s.committed != nil {
+		return store.Slot{}, s.committed
+	}
+	return slot, err
 }
 
 // ejabberd sleeps over a 503 with Retry-After, and all its users with it.
