@@ -199,7 +199,7 @@ func (h *Handler) checkRoom(r *http.Request, s *stores, now time.Time) error {
 	if h.minFreeSpace == 0 {
 		return nil
 	}
-	room, err := h.room(r, s)
+	room, err := h.room(r.Context(), s)
 	if err != nil || room < 0 {
 		return err
 	}

@@ -2,6 +2,7 @@ package xmppupload
 
 import (
 	"cmp"
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -203,6 +204,11 @@ func (h *Handler) rule(r *http.Request, jid string) (ruleLimits, error) {
 	} else if !ok {
 		return ruleLimits{}, refuse(http.StatusForbidden, codeSlotForbidden, "this client may not ask for slots")
 	}
+	return h.ruleOf(jid)
+}
+
+// ruleOf returns what applies to the JID, if it may upload at all.
+func (h *Handler) ruleOf(jid string) (ruleLimits, error) {
 	i, _, ok := h.acl.Match(jid)
 	if !ok || h.rules[i].deny {
 		return ruleLimits{}, refuse(http.StatusForbidden, codeNotAllowed, "this user may not upload")
@@ -250,7 +256,7 @@ func (h *Handler) grantSlot(r *http.Request, req *slotRequest, base string) (put
 		return "", "", err
 	}
 	defer stores.release()
-	room, err := h.room(r, stores)
+	limits, err := h.limits(r.Context(), stores, rule)
 	if err != nil {
 		return "", "", err
 	}
@@ -259,7 +265,6 @@ func (h *Handler) grantSlot(r *http.Request, req *slotRequest, base string) (put
 		ID: store.NewID(now), JID: req.jid, Name: req.name, URLName: store.URLName(req.name), Size: req.size,
 		ContentType: req.contentType, Reserved: now, Deadline: now.Add(h.putTimeout),
 	}
-	limits := store.Limits{Quota: rule.limits, MaxStorage: h.maxStorage, Room: room}
 	if err := stores.slots.Reserve(r.Context(), slot, limits); err != nil {
 		return "", "", err
 	}
@@ -270,14 +275,20 @@ func (h *Handler) grantSlot(r *http.Request, req *slotRequest, base string) (put
 	return put, put, nil
 }
 
+// limits returns what a slot under the rule must respect.
+func (h *Handler) limits(ctx context.Context, s *stores, rule ruleLimits) (store.Limits, error) {
+	room, err := h.room(ctx, s)
+	return store.Limits{Quota: rule.limits, MaxStorage: h.maxStorage, Room: room}, err
+}
+
 // room returns how many bytes waiting slots may take of the disk; negative is
 // without a bound. Without min_free_space it is what the disk has.
-func (h *Handler) room(r *http.Request, s *stores) (int64, error) {
-	slotsFree, err := s.slots.Free(r.Context())
+func (h *Handler) room(ctx context.Context, s *stores) (int64, error) {
+	slotsFree, err := s.slots.Free(ctx)
 	if err != nil {
 		return 0, err
 	}
-	filesFree, err := s.files.Free(r.Context())
+	filesFree, err := s.files.Free(ctx)
 	switch {
 	case err != nil:
 		return 0, err

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/acl"
+	"github.com/caddy-xmpp/xmpp-upload/admin"
 	"github.com/caddy-xmpp/xmpp-upload/store"
 	_ "github.com/caddy-xmpp/xmpp-upload/store/badger" // the default of slots
 	"github.com/caddy-xmpp/xmpp-upload/store/cleanup"
@@ -86,6 +87,8 @@ type Handler struct {
 	settings
 	logger  *zap.Logger
 	service *store.Ref[*cleanup.Service]
+	// unregister is nil until operators know of the handler.
+	unregister func()
 }
 
 // settings is the configuration, checked, completed and ready to use.
@@ -135,7 +138,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.download != "" {
 		h.filesModule.Public()
 	}
-	service, err := cleanup.Acquire(h.slotsModule, h.filesModule)
+	name := h.slotsModule.Key()
+	service, err := cleanup.Acquire(h.slotsModule, h.filesModule, cleanup.Hooks{
+		Removed: func(slot store.Slot, reason cleanup.Reason) { admin.Removed(name, slot, reason) },
+	})
 	if err != nil {
 		return err
 	}
@@ -149,6 +155,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	service.Value.SetInterval(h.cleanupInterval)
+	h.unregister = admin.Register(name, site{h})
 	return nil
 }
 
@@ -163,6 +170,9 @@ func (h *Handler) longestSpan() (span time.Duration) {
 // Cleanup gives back what Provision took. Requests that are under way hold the
 // stores themselves.
 func (h *Handler) Cleanup() error {
+	if h.unregister != nil {
+		h.unregister()
+	}
 	if h.service == nil {
 		return nil
 	}

@@ -81,6 +81,15 @@ func (p *Pool[T]) remove(key string, e *entry[T]) {
 	close(e.gone)
 }
 
+// Hold returns another reference to the same value. It must be called before
+// Release, and the new one is released on its own.
+func (r *Ref[T]) Hold() *Ref[T] {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	r.entry.refs++
+	return &Ref[T]{Value: r.Value, pool: r.pool, key: r.key, entry: r.entry}
+}
+
 // Release gives the reference back. The last one closes what was shared and
 // returns the error of closing. A second call does nothing.
 func (r *Ref[T]) Release() error {

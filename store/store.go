@@ -41,18 +41,22 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrCursor: what was given as a cursor is none.
+	ErrCursor = errors.New("not a cursor")
 )
 
 // State is how far a slot has come.
 type State uint8
 
-// The states of a slot. Whether its time has ended is told by its times, not
-// by its state.
+// The states of a slot.
 const (
 	// Waiting for its upload, which may be in flight.
 	Waiting State = iota + 1
 	// Uploaded and committed.
 	Uploaded
+	// Expired is never recorded: Slot.StateAt tells it of either, once its time
+	// has ended.
+	Expired
 )
 
 // Slot is the right to upload one file, and after the upload the record of it.
@@ -83,6 +87,9 @@ type Slot struct {
 	Expires time.Time
 	// Attempt names the upload that won the slot; see FileRef.
 	Attempt string
+	// InFlight tells of a waiting slot whether an upload to it is being
+	// received. Get and List know it; it is not recorded.
+	InFlight bool
 }
 
 // Claim returns what the slot means to its JID's quota account.
@@ -102,6 +109,15 @@ func (s Slot) ExpiredAt(now time.Time) bool {
 		return !s.Expires.IsZero() && !now.Before(s.Expires)
 	}
 	return !now.Before(s.Deadline)
+}
+
+// StateAt returns the state at now: Expired if the slot's time has ended. A
+// slot whose upload is in flight waits, whatever the time.
+func (s Slot) StateAt(now time.Time) State {
+	if s.ExpiredAt(now) && !s.InFlight {
+		return Expired
+	}
+	return s.State
 }
 
 // Limits is what a reservation must respect.
@@ -135,13 +151,17 @@ type Totals struct {
 type Query struct {
 	// JID, if not empty, lists the slots of this bare JID only.
 	JID string
-	// State, if not zero, lists slots of this state only.
+	// State, if not zero, lists slots that have this state at Now only. Where
+	// Now is zero nothing has expired.
 	State State
+	Now   time.Time
 	// Text, if not empty, must occur in the JID or the name, whatever its case.
 	Text string
 	// From (inclusive) and To (exclusive), where not zero, bound Slot.Reserved.
 	From, To time.Time
-	// After is the cursor of the page before; empty begins with the newest.
+	// After is the cursor of the page before, the ID of its last slot; empty
+	// begins with the newest. A listing can go on after any ID, also one of
+	// another store.
 	After string
 	// Limit is the most slots in a page; 0 means 100.
 	Limit int
@@ -150,9 +170,27 @@ type Query struct {
 // Page is a part of a listing, newest reservation first.
 type Page struct {
 	Slots []Slot
-	// Next is the cursor of the page that follows; empty after the last one.
+	// Next is the cursor of the page that follows, the ID of the last slot of
+	// this one; empty after the last page.
 	Next string
 }
+
+// User is what a JID has stored.
+type User struct {
+	JID                      string
+	StoredFiles, StoredBytes int64
+}
+
+// Day counts the uploads that were committed on one day, whatever became of
+// them.
+type Day struct {
+	// Start is midnight, UTC.
+	Start          time.Time
+	Uploads, Bytes int64
+}
+
+// DaysKept is how many days a store counts at least, today included.
+const DaysKept = 30
 
 // Slots remembers slots and accounts for them. All methods are safe for
 // concurrent use. Times come from the caller, so that one clock rules.
@@ -162,6 +200,10 @@ type Slots interface {
 	// a *quota.Refusal, ErrNoSpace, or ErrExists for an ID in use. A granted
 	// slot survives the death of the process; a power cut may take it.
 	Reserve(ctx context.Context, slot Slot, limits Limits) error
+
+	// Check returns what Reserve would, were the JID's slot of size bytes
+	// reserved at now, and records nothing.
+	Check(ctx context.Context, jid string, size int64, limits Limits, now time.Time) error
 
 	// Begin marks an upload to a waiting slot as in flight, so that the slot
 	// holds its quota past its deadline. It returns ErrNotFound, ErrUsed or, if
@@ -190,11 +232,24 @@ type Slots interface {
 	Delete(ctx context.Context, id string, now time.Time) (Slot, error)
 
 	// List returns a page of slots. A cursor stays right while slots come and
-	// go: no slot that stays is left out or seen twice.
+	// go: no slot that stays is left out or seen twice. It returns ErrCursor for
+	// what is none. Without a text to search for, a page costs about as much
+	// whatever the number of slots in the store.
 	List(ctx context.Context, q Query) (Page, error)
 
 	// Usage returns the account of one bare JID, with what is used of limits.
 	Usage(ctx context.Context, jid string, limits quota.Limits, now time.Time) (quota.Usage, error)
+
+	// Users returns the JIDs that have files stored, most bytes first and then
+	// by JID, and the cursor of the next page; an empty cursor begins, and is
+	// returned at the end. It costs about as much whatever the number of JIDs.
+	// A JID whose bytes change between two pages may be missed or seen twice.
+	// It returns ErrCursor for what is no cursor.
+	Users(ctx context.Context, after string, limit int) ([]User, string, error)
+
+	// Days returns, oldest first, the days from the one of from on on which
+	// something was uploaded; see DaysKept.
+	Days(ctx context.Context, from time.Time) ([]Day, error)
 
 	// Totals returns the sums over all JIDs.
 	Totals(ctx context.Context, now time.Time) (Totals, error)
@@ -212,6 +267,11 @@ type Slots interface {
 	// Forget drops what windows remember of removed uploads and no window can
 	// reach any more at now.
 	Forget(ctx context.Context, now time.Time) error
+
+	// Backup writes a copy of all that the store knows, as of one moment, while
+	// it goes on. What takes the copy back is the store's own. It returns
+	// errors.ErrUnsupported if the store is backed up by other means.
+	Backup(ctx context.Context, w io.Writer) error
 
 	// Free returns the free bytes of the file system under the store; negative
 	// if it has no such bound.
@@ -231,6 +291,8 @@ type FileRef struct {
 type FileInfo struct {
 	FileRef
 	Size int64
+	// Path is what the store calls the file, for people.
+	Path string
 	// Published is false for bytes that no one published yet; Name is then
 	// empty. Attempt is empty for published ones.
 	Published bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
@@ -26,11 +27,7 @@ func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limit
 	return s.do(ctx, &job{
 		jid: slot.JID, now: slot.Reserved, cost: len(record) + 2*len(slot.JID) + 256, room: roomToReserve,
 		apply: func(b *batch, a *cachedAccount) error {
-			a.Forget(slot.Reserved, b.span)
-			if err := a.Check(slot.Size, limits.Quota, slot.Reserved); err != nil {
-				return err
-			}
-			if err := b.checkStorage(slot, limits); err != nil {
+			if err := b.check(a, slot.Size, limits, slot.Reserved); err != nil {
 				return err
 			}
 			if _, err := b.txn.Get(slotKey(slot.ID)); err == nil {
@@ -49,20 +46,51 @@ func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limit
 	})
 }
 
-// checkStorage holds the slot against what all JIDs use.
-func (b *batch) checkStorage(slot store.Slot, l store.Limits) error {
+// check returns why a slot of size bytes can't be reserved at now.
+func (b *batch) check(a *cachedAccount, size int64, l store.Limits, now time.Time) error {
+	a.Forget(now, b.span)
+	if err := a.Check(size, l.Quota, now); err != nil {
+		return err
+	}
+	return b.checkStorage(size, l, now)
+}
+
+// checkStorage holds the size against what all JIDs use.
+func (b *batch) checkStorage(size int64, l store.Limits, now time.Time) error {
 	b.mu.Lock()
-	waiting := b.waiting.at(slot.Reserved)
+	waiting := b.waiting.at(now)
 	stored := b.storedTotal
 	b.mu.Unlock()
-	if used := stored.bytes + waiting.bytes; l.MaxStorage > 0 && slot.Size > l.MaxStorage-used {
+	if used := stored.bytes + waiting.bytes; l.MaxStorage > 0 && size > l.MaxStorage-used {
 		return fmt.Errorf("%w: %d of %d bytes of all users are taken", store.ErrNoSpace, used, l.MaxStorage)
 	}
-	if l.Room >= 0 && slot.Size > l.Room-waiting.bytes {
+	if l.Room >= 0 && size > l.Room-waiting.bytes {
 		return fmt.Errorf("%w: the disk has room for %d bytes, of which waiting slots hold %d", store.ErrNoSpace, l.Room, waiting.bytes)
 	}
 	return nil
 }
+
+// Check implements store.Slots. It takes the way of Reserve, up to its free
+// space.
+func (s *Slots) Check(ctx context.Context, jid string, size int64, limits store.Limits, now time.Time) error {
+	return s.do(ctx, &job{
+		jid: jid, now: now,
+		apply: func(b *batch, a *cachedAccount) error { return b.check(a, size, limits, now) },
+	})
+}
+
+// Users implements store.Slots.
+func (s *Slots) Users(context.Context, string, int) ([]store.User, string, error) {
+	return nil, "", errors.ErrUnsupported
+}
+
+// Days implements store.Slots.
+func (s *Slots) Days(context.Context, time.Time) ([]store.Day, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Backup implements store.Slots.
+func (s *Slots) Backup(context.Context, io.Writer) error { return errors.ErrUnsupported }
 
 // Begin implements store.Slots. It waits for its answer though ctx ends: who is
 // gone without it could not give up what it was given.

@@ -19,6 +19,7 @@ import (
 // long as somebody holds a reference to it.
 type Service struct {
 	cleaner  Cleaner
+	hooks    Hooks
 	interval atomic.Int64
 	changed  chan struct{}
 	cancel   context.CancelFunc
@@ -29,20 +30,30 @@ type Service struct {
 // services are shared by all handlers with the same pair of stores.
 var services store.Pool[*Service]
 
+// Hooks are told what a service does. Those that are nil are not.
+type Hooks struct {
+	// Removed is called after the file of an uploaded slot, and the slot, were
+	// removed.
+	Removed func(slot store.Slot, reason Reason)
+	// Ended is called after each clean-up, by itself or on demand, with the
+	// time that it ended at.
+	Ended func(now time.Time, r Report, err error)
+}
+
 // Acquire returns the service of the pair, and starts it if it is not running.
-// It refuses to pair a store with another one than a running service does: each
+// The hooks are those of whoever starts it, and must serve all others. It refuses to pair a store with another one than a running service does: each
 // would take the other's files for orphans.
-func Acquire(slots store.SlotsModule, files store.FilesModule) (*store.Ref[*Service], error) {
+func Acquire(slots store.SlotsModule, files store.FilesModule, hooks Hooks) (*store.Ref[*Service], error) {
 	return services.Acquire(slots.Key()+"\n"+files.Key(), func() (*Service, func() error, error) {
-		return start(slots, files)
+		return start(slots, files, hooks)
 	})
 }
 
-func start(slots store.SlotsModule, files store.FilesModule) (*Service, func() error, error) {
+func start(slots store.SlotsModule, files store.FilesModule, hooks Hooks) (*Service, func() error, error) {
 	if err := pairs.join(slots.Key(), files.Key()); err != nil {
 		return nil, nil, err
 	}
-	s := &Service{changed: make(chan struct{}, 1)}
+	s := &Service{hooks: hooks, changed: make(chan struct{}, 1)}
 	s.release(func() error { pairs.part(slots.Key(), files.Key()); return nil })
 	slotsRef, err := slots.AcquireSlots()
 	if err != nil {
@@ -61,6 +72,12 @@ func start(slots store.SlotsModule, files store.FilesModule) (*Service, func() e
 	s.ended.Go(func() { s.run(ctx) })
 	return s, s.close, nil
 }
+
+// Slots returns the slots store of the pair.
+func (s *Service) Slots() store.Slots { return s.cleaner.Slots }
+
+// Files returns the files store of the pair.
+func (s *Service) Files() store.Files { return s.cleaner.Files }
 
 func (s *Service) release(f func() error) { s.releases = append(s.releases, f) }
 

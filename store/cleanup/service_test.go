@@ -35,7 +35,7 @@ func filesModule(t *testing.T, dir string) store.FilesModule {
 
 func acquire(t *testing.T, slots store.SlotsModule, files store.FilesModule) *store.Ref[*cleanup.Service] {
 	t.Helper()
-	ref, err := cleanup.Acquire(slots, files)
+	ref, err := cleanup.Acquire(slots, files, cleanup.Hooks{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestCrossedPairsAreRefused(t *testing.T) {
 		slots store.SlotsModule
 		files store.FilesModule
 	}{{s1, f2}, {s2, f1}} {
-		ref, err := cleanup.Acquire(crossed.slots, crossed.files)
+		ref, err := cleanup.Acquire(crossed.slots, crossed.files, cleanup.Hooks{})
 		if err == nil {
 			release(t, ref)
 		}
@@ -110,7 +110,7 @@ func (failing) AcquireFiles() (*store.Ref[store.Files], error) { return nil, err
 func TestAStoreThatCannotBeOpenedHoldsNothing(t *testing.T) {
 	dir := t.TempDir()
 	slots, files := slotsModule(t, filepath.Join(dir, "s")), filesModule(t, filepath.Join(dir, "f"))
-	if _, err := cleanup.Acquire(slots, failing{files}); !errors.Is(err, errOpen) {
+	if _, err := cleanup.Acquire(slots, failing{files}, cleanup.Hooks{}); !errors.Is(err, errOpen) {
 		t.Fatalf("Acquire() = %v", err)
 	}
 	// The directory is free for another, and for another partner.
