@@ -1,12 +1,14 @@
 package rig_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 )
@@ -119,5 +121,30 @@ func TestContentDependsOnItsSeedOnly(t *testing.T) {
 	}
 	if a == rig.ContentSHA256(2, 1<<20) {
 		t.Error("two seeds gave the same content")
+	}
+}
+
+func TestSeedIsServed(t *testing.T) {
+	c := rig.New(t)
+	now := time.Now()
+	slots := rig.Seed(t, c.Dir,
+		rig.Stored{JID: "a@example.com", Name: "a b.txt", Type: "text/plain", Size: 100_000, At: now.Add(-time.Hour)},
+		rig.Stored{JID: "a@example.com", Name: "unused", Size: 1, At: now, Unused: true},
+	)
+	c.Start("http://" + c.Addr + ` {
+	xmpp_upload {
+		slots badger ` + c.Dir + `/slots
+		files disk ` + c.Dir + `/files
+	}
+}`)
+	defer c.Stop()
+	client := rig.NewClient(t, "")
+	file, err := client.Download(t.Context(), "http://"+c.Addr+"/"+slots[0].ID+"/a_b.txt")
+	if err != nil || file.Size != 100_000 {
+		t.Errorf("%d bytes, %v", file.Size, err)
+	}
+	var status *rig.StatusError
+	if _, err := client.Download(t.Context(), "http://"+c.Addr+"/"+slots[1].ID+"/unused"); !errors.As(err, &status) || status.Code != http.StatusNotFound {
+		t.Errorf("a slot without a file: %v", err)
 	}
 }
