@@ -56,6 +56,6 @@ func (h *Handler) check(ctx context.Context, jid string, size int64) error {
 }
 
 // Removed implements admin.Site.
-func (s site) Removed(slot store.Slot, reason cleanup.Reason) {}
+func (s site) Removed(slot store.Slot, reason cleanup.Reason) { s.emitRemoved(slot, reason) }
 
 var _ admin.Site = site{}
