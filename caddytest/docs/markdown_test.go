@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// block is a fenced block of README.
+// block is a fenced block of a document.
 type block struct {
 	heading string // the nearest one above
 	lang    string
@@ -22,10 +22,16 @@ func (b block) name() string { return fmt.Sprintf("%s line %d", b.heading, b.lin
 // readme returns the fenced blocks of README in their order.
 func readme(t *testing.T) []block {
 	t.Helper()
+	return blocks(t, "README.md")
+}
+
+// blocks returns the fenced blocks of a document in their order.
+func blocks(t *testing.T, document string) []block {
+	t.Helper()
 	var blocks []block
 	var heading string
 	var open *block
-	for i, line := range strings.Split(read(t, "README.md"), "\n") {
+	for i, line := range strings.Split(read(t, document), "\n") {
 		lang, fence := strings.CutPrefix(strings.TrimSpace(line), "```")
 		switch {
 		case fence && open == nil:
@@ -40,20 +46,26 @@ func readme(t *testing.T) []block {
 		}
 	}
 	if open != nil {
-		t.Fatalf("README.md:%d: the block is not closed", open.line)
+		t.Fatalf("%s:%d: the block is not closed", document, open.line)
 	}
 	return blocks
 }
 
-// first returns the text of the first block of a language under a heading.
+// first returns the text of README's first block of a language under a heading.
 func first(t *testing.T, heading, lang string) string {
 	t.Helper()
-	for _, b := range readme(t) {
+	return firstOf(t, "README.md", heading, lang)
+}
+
+// firstOf is first for any document.
+func firstOf(t *testing.T, document, heading, lang string) string {
+	t.Helper()
+	for _, b := range blocks(t, document) {
 		if b.heading == heading && b.lang == lang {
 			return b.text
 		}
 	}
-	t.Fatalf("README has no block of %s under %q", lang, heading)
+	t.Fatalf("%s has no block of %s under %q", document, lang, heading)
 	return ""
 }
 
