@@ -4,10 +4,33 @@ import (
 	"context"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-xmpp/xmpp-upload/admin"
+	"github.com/caddy-xmpp/xmpp-upload/admin/api"
 	"github.com/caddy-xmpp/xmpp-upload/store"
 	"github.com/caddy-xmpp/xmpp-upload/store/cleanup"
 )
+
+func init() {
+	caddy.RegisterModule(AdminAPI{})
+}
+
+// AdminAPI is for operators: it lists, searches and removes uploads, tells what
+// users may store and do store, cleans up, verifies and counts. It hangs on
+// Caddy's admin endpoint, below `/xmpp_upload/`, and has no configuration.
+type AdminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.xmpp_upload",
+		New: func() caddy.Module { return new(AdminAPI) },
+	}
+}
+
+// Routes implements caddy.AdminRouter.
+func (AdminAPI) Routes() []caddy.AdminRoute { return api.Routes() }
 
 // site is what a handler tells an operator.
 type site struct{ *Handler }
@@ -58,4 +81,8 @@ func (h *Handler) check(ctx context.Context, jid string, size int64) error {
 // Removed implements admin.Site.
 func (s site) Removed(slot store.Slot, reason cleanup.Reason) { s.emitRemoved(slot, reason) }
 
-var _ admin.Site = site{}
+// Interface guards
+var (
+	_ caddy.AdminRouter = AdminAPI{}
+	_ admin.Site        = site{}
+)

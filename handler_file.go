@@ -1,6 +1,7 @@
 package xmppupload
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -41,6 +42,12 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, id, name str
 		return nil
 	}
 	f := refusalOf(err)
+	switch r.Method {
+	case http.MethodGet:
+		downloadResults.inc(f.code)
+	case http.MethodPut:
+		uploadResults.inc(f.code)
+	}
 	if f.status >= 500 {
 		h.log(r, f, "") // downloads that find nothing are in the access log
 	}
@@ -64,11 +71,14 @@ func allowOrigins(h http.Header) {
 func (h *Handler) servePut(w http.ResponseWriter, r *http.Request, s *stores, id, name string) error {
 	slot, err := h.upload(r, s, id, name)
 	if err == nil {
+		uploadResults.inc(resultStored)
+		uploadBytes.Add(float64(slot.Size))
 		w.Header().Set("Content-Length", "0")
 		w.WriteHeader(http.StatusCreated)
 		return nil
 	}
 	f := refusalOf(err)
+	uploadResults.inc(f.code)
 	h.log(r, f, slot.JID)
 	switch f.code {
 	case codeStalled, codeClientGone:
@@ -100,6 +110,8 @@ func (h *Handler) upload(r *http.Request, s *stores, id, name string) (slot stor
 	if _, err := s.slots.Begin(r.Context(), id, now); err != nil {
 		return slot, unusable(err)
 	}
+	uploadsInFlight.Inc()
+	defer uploadsInFlight.Dec()
 	// What follows must be brought to its end though the client be gone.
 	ctx := context.WithoutCancel(r.Context())
 	defer func() {
@@ -134,7 +146,7 @@ func (h *Handler) store(ctx context.Context, r *http.Request, s *stores, slot st
 		return err
 	}
 	now := time.Now()
-	_, err = s.slots.Commit(ctx, slot.ID, store.Result{
+	committed, err := s.slots.Commit(ctx, slot.ID, store.Result{
 		ContentType: servedType(slot.ContentType, r.Header.Get("Content-Type")),
 		Attempt:     ref.Attempt,
 		At:          now,
@@ -144,8 +156,14 @@ func (h *Handler) store(ctx context.Context, r *http.Request, s *stores, slot st
 		return unusable(err)
 	}
 	stays = true
-	if publishErr := file.Publish(ctx); publishErr != nil {
+	switch publishErr := file.Publish(ctx); {
+	case errors.Is(publishErr, store.ErrNotFound):
+		return cmp.Or(err, unusable(publishErr)) // an operator deleted it, a moment ago
+	case publishErr != nil:
 		h.logger.Error("publishing an upload failed; it is served all the same, and clean-up will try again", zap.Error(publishErr))
+	}
+	if err == nil {
+		h.emitStored(committed)
 	}
 	return err
 }

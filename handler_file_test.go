@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
 	"github.com/caddy-xmpp/xmpp-upload/store"
+	"github.com/caddy-xmpp/xmpp-upload/store/cleanup"
 )
 
 // broken is a body that ends in an error.
@@ -314,5 +315,55 @@ func TestKeepFollowsTheRuleOfTheUser(t *testing.T) {
 	got := serve(t, h, "GET", target, "").Header().Get("Cache-Control")
 	if got != "public, max-age=3599, immutable" && got != "public, max-age=3600, immutable" {
 		t.Errorf("Cache-Control %q", got)
+	}
+}
+
+// deletedFiles deletes an upload just before it is published.
+type deletedFiles struct {
+	store.Files
+	remove func(id string)
+}
+
+func (f deletedFiles) Create(ctx context.Context, ref store.FileRef, size int64) (store.Upload, error) {
+	u, err := f.Files.Create(ctx, ref, size)
+	return deletedUpload{u, func() { f.remove(ref.ID) }}, err
+}
+
+type deletedUpload struct {
+	store.Upload
+	remove func()
+}
+
+func (u deletedUpload) Publish(ctx context.Context) error {
+	u.remove()
+	return u.Upload.Publish(ctx)
+}
+
+// An operator may delete an upload at any moment of it. It gets no 201, and the
+// log tells of nothing but a refusal.
+func TestAnUploadThatIsDeletedMeanwhileIsRefused(t *testing.T) {
+	for _, when := range []string{"while it is received", "before it is published"} {
+		t.Run(when, func(t *testing.T) {
+			h := provisioned(t, everybody)
+			logs := observe(h, zapcore.InfoLevel)
+			target := newSlot(t, h, "size=5")
+			remove := func(id string) {
+				if _, err := h.service.Value.Remove(t.Context(), id, cleanup.Deleted); err != nil {
+					t.Error(err)
+				}
+			}
+			r := request("PUT", target, strings.NewReader("hello"))
+			if when == "while it is received" {
+				r = request("PUT", target, &midway{"hello", func() { remove(strings.Split(target, "/")[1]) }})
+				r.ContentLength = 5
+			} else {
+				h.filesModule = otherFiles{h.filesModule, func(f store.Files) (store.Files, error) { return deletedFiles{f, remove}, nil }}
+			}
+			expectStatus(t, serveRequest(t, h, r), http.StatusForbidden)
+			expectFiles(t, h, 0)
+			if lines := logs.All(); len(lines) != 1 || lines[0].ContextMap()["code"] != codeUnknownSlot {
+				t.Errorf("logged %v, want one refusal", lines)
+			}
+		})
 	}
 }

@@ -37,7 +37,8 @@ type slotRequest struct {
 //
 //	GET slot/?jid=…&name=…&size=…[&content_type=…][&output=…]
 func (h *Handler) serveSlot(w http.ResponseWriter, r *http.Request, mount string) error {
-	return h.serveAPI(w, r, func(req *slotRequest, q url.Values) error {
+	begun := time.Now()
+	refused, err := h.serveAPI(w, r, func(req *slotRequest, q url.Values) error {
 		if err := req.parse(q); err != nil {
 			return err
 		}
@@ -59,6 +60,9 @@ func (h *Handler) serveSlot(w http.ResponseWriter, r *http.Request, mount string
 		writeBody(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte(put+"\n"+get))
 		return nil
 	})
+	slotResults.inc(cmp.Or(refused, resultGranted))
+	slotDuration.Observe(time.Since(begun).Seconds())
+	return err
 }
 
 // serveMaxSize answers
@@ -67,7 +71,7 @@ func (h *Handler) serveSlot(w http.ResponseWriter, r *http.Request, mount string
 //
 // with the bytes that a file of this user may have, 0 for no limit.
 func (h *Handler) serveMaxSize(w http.ResponseWriter, r *http.Request) error {
-	return h.serveAPI(w, r, func(req *slotRequest, q url.Values) error {
+	_, err := h.serveAPI(w, r, func(req *slotRequest, q url.Values) error {
 		if err := req.parseJID(q); err != nil {
 			return err
 		}
@@ -82,11 +86,13 @@ func (h *Handler) serveMaxSize(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	})
+	return err
 }
 
-// serveAPI calls serve, and answers and logs the refusal that it returns. serve
-// fills in the request as far as it comes.
-func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, serve func(*slotRequest, url.Values) error) error {
+// serveAPI calls serve, answers and logs the refusal that it returns, and
+// returns its code, empty if there is none. serve fills in the request as far as
+// it comes.
+func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, serve func(*slotRequest, url.Values) error) (refused string, _ error) {
 	w.Header().Set("Cache-Control", "no-store")
 	var req slotRequest
 	q, err := parseQuery(r.URL.RawQuery)
@@ -96,15 +102,15 @@ func (h *Handler) serveAPI(w http.ResponseWriter, r *http.Request, serve func(*s
 		err = serve(&req, q)
 	}
 	if err == nil {
-		return nil
+		return "", nil
 	}
 	f := refusalOf(err)
 	h.log(r, f, req.jid)
 	settleBody(w, r)
 	if req.json {
-		return f.answerJSON(w, r)
+		return f.code, f.answerJSON(w, r)
 	}
-	return f.answer(w, r)
+	return f.code, f.answer(w, r)
 }
 
 func checkMethod(w http.ResponseWriter, r *http.Request) error {

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/acl"
 	"github.com/caddy-xmpp/xmpp-upload/admin"
+	_ "github.com/caddy-xmpp/xmpp-upload/page" // the operator's page
 	"github.com/caddy-xmpp/xmpp-upload/store"
 	_ "github.com/caddy-xmpp/xmpp-upload/store/badger" // the default of slots
 	"github.com/caddy-xmpp/xmpp-upload/store/cleanup"
@@ -87,6 +89,9 @@ type Handler struct {
 	settings
 	logger  *zap.Logger
 	service *store.Ref[*cleanup.Service]
+	// events is nil if there is no events app; ctx is for it only.
+	events *caddyevents.App
+	ctx    caddy.Context
 	// unregister is nil until operators know of the handler.
 	unregister func()
 }
@@ -135,12 +140,19 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	for _, warning := range h.warnings() {
 		h.logger.Warn(warning)
 	}
+	if err := registerMetrics(ctx); err != nil {
+		return err
+	}
+	if err := h.loadEvents(ctx); err != nil {
+		return err
+	}
 	if h.download != "" {
 		h.filesModule.Public()
 	}
 	name := h.slotsModule.Key()
 	service, err := cleanup.Acquire(h.slotsModule, h.filesModule, cleanup.Hooks{
 		Removed: func(slot store.Slot, reason cleanup.Reason) { admin.Removed(name, slot, reason) },
+		Ended:   func(now time.Time, r cleanup.Report, err error) { countCleanUp(name, now, r, err) },
 	})
 	if err != nil {
 		return err

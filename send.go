@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ func send(w http.ResponseWriter, r *http.Request, modified time.Time, file store
 	s := &sender{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, file: file}
 	http.ServeContent(s, r, "", modified, file)
 	if !s.buffered {
+		if r.Method == http.MethodGet {
+			s.count()
+		}
 		return nil
 	}
 	for _, key := range []string{"Accept-Ranges", "Cache-Control", "Content-Disposition", "Content-Length", "Content-Range", "Content-Type", "ETag", "Last-Modified"} {
@@ -36,12 +40,36 @@ type sender struct {
 	file store.File
 	// buffered is set if a handler before us keeps the file to change it.
 	buffered bool
+	// status of the answer, the length of its body, and how much of it was sent.
+	status       int
+	length, sent int64
+}
+
+// count counts the download when it has ended.
+func (s *sender) count() {
+	switch s.status {
+	case http.StatusNotModified:
+		downloadResults.inc(resultNotModified)
+	case http.StatusPreconditionFailed:
+		downloadResults.inc(resultPreconditionFailed)
+	case http.StatusRequestedRangeNotSatisfiable:
+		downloadResults.inc(resultNotSatisfiable)
+	default:
+		downloadBytes.Add(float64(s.sent))
+		if s.sent < s.length {
+			downloadResults.inc(resultBrokenOff)
+			return
+		}
+		downloadResults.inc(resultSent)
+	}
 }
 
 // WriteHeader notices handlers that wait for the whole answer in order to change
 // it. In the order of directives there is none; in a route of the operator's
 // there may be, and the file of a stranger must not run as a template.
 func (s *sender) WriteHeader(status int) {
+	s.status = status
+	s.length, _ = strconv.ParseInt(s.Header().Get("Content-Length"), 10, 64)
 	s.ResponseWriterWrapper.WriteHeader(status)
 	for w := s.ResponseWriter; w != nil; w = unwrap(w) {
 		if rec, ok := w.(caddyhttp.ResponseRecorder); ok && rec.Buffered() {
@@ -54,7 +82,9 @@ func (s *sender) Write(p []byte) (int, error) {
 	if s.buffered {
 		return 0, errBuffered
 	}
-	return s.ResponseWriterWrapper.Write(p)
+	n, err := s.ResponseWriterWrapper.Write(p)
+	s.sent += int64(n)
+	return n, err
 }
 
 // ReadFrom lets the kernel send a file up to its end. http.ServeContent limits
@@ -67,7 +97,9 @@ func (s *sender) ReadFrom(src io.Reader) (int64, error) {
 	if limited, ok := src.(*io.LimitedReader); ok && limited.R == io.Reader(s.file) && s.left() == limited.N {
 		src = s.file
 	}
-	return s.ResponseWriterWrapper.ReadFrom(src)
+	n, err := s.ResponseWriterWrapper.ReadFrom(src)
+	s.sent += n
+	return n, err
 }
 
 // left is how much of the file follows; negative if it can't be told.

@@ -5,12 +5,12 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
@@ -45,8 +45,15 @@ type Rule struct {
 	Limits quota.Limits `json:"-"`
 }
 
-// ErrUnknownStore: no handler in service uses a store of this name.
-var ErrUnknownStore = errors.New("no such store is in use")
+// Errors of choosing a store.
+var (
+	// ErrUnknownStore: no handler in service uses a store of this name.
+	ErrUnknownStore = errors.New("no such store is in use")
+	// ErrNoHandler: no handler is in service at all.
+	ErrNoHandler = errors.New("no xmpp_upload handler is in use")
+	// ErrSeveralStores: what was asked for can be done with one store only.
+	ErrSeveralStores = errors.New("several stores are in use: choose one")
+)
 
 // sites are all handlers in service, by the names of their stores; the newest
 // is the last.
@@ -103,8 +110,13 @@ type pair struct {
 func (p *pair) slots() store.Slots { return p.service.Value.Slots() }
 func (p *pair) files() store.Files { return p.service.Value.Files() }
 
-// Open holds the store of this name, or, if it is empty, all that are in use.
-// The caller releases them. It returns ErrUnknownStore.
+func severalStores(names []string) error {
+	return fmt.Errorf("%w: %s", ErrSeveralStores, strings.Join(names, ", "))
+}
+
+// Open holds the store of this name, or, if it is empty, all that are in use,
+// of which there is at least one. The caller releases them. It returns
+// ErrUnknownStore and ErrNoHandler.
 func Open(name string) (*Stores, error) {
 	sites.Lock()
 	defer sites.Unlock()
@@ -116,8 +128,11 @@ func Open(name string) (*Stores, error) {
 			s.all = append(s.all, &pair{name: known, service: list[0].Service(), sites: list})
 		}
 	}
-	if name != "" && len(s.all) == 0 {
-		return nil, fmt.Errorf("%w: %s", ErrUnknownStore, name)
+	switch {
+	case len(sites.byStore) == 0:
+		return nil, ErrNoHandler
+	case len(s.all) == 0:
+		return nil, fmt.Errorf("%w: %s; in use: %s", ErrUnknownStore, name, strings.Join(slices.Sorted(maps.Keys(sites.byStore)), ", "))
 	}
 	return &s, nil
 }
@@ -133,31 +148,40 @@ func (s *Stores) Release() error {
 
 // Names returns the names of the stores, in order.
 func (s *Stores) Names() []string {
-	var names []string
+	names := make([]string, 0, len(s.all))
 	for _, p := range s.all {
 		names = append(names, p.name)
 	}
 	return names
 }
 
-// rule returns the rule of a site that decides on the JID, of one that allows
-// it before others.
-func (p *pair) rule(jid string) (Rule, bool) {
-	var rules []Rule
+// decider returns the site whose rule counts for the JID, and the rule. Of
+// several sites it is the newest that allows the JID, else the newest that has
+// a rule; without any, the newest and nil.
+func (p *pair) decider(jid string) (Site, *Rule) {
+	site, rule := Site(p.sites[0]), (*Rule)(nil)
 	for _, s := range p.sites {
-		if r, ok := s.Rule(jid); ok {
-			rules = append(rules, r)
+		if r, ok := s.Rule(jid); ok && counts(&r, rule) {
+			site, rule = s, &r
 		}
 	}
-	if len(rules) == 0 {
-		return Rule{}, false
-	}
-	return slices.MinFunc(rules, func(a, b Rule) int { return cmp.Compare(deny(a), deny(b)) }), true
+	return site, rule
 }
 
-func deny(r Rule) int {
-	if r.Deny {
-		return 1
+// decider returns that of the first store that allows the JID, else of the
+// first that has a rule, else of the first.
+func (s *Stores) decider(jid string) (Site, *Rule) {
+	site, rule := s.all[0].decider(jid)
+	for _, p := range s.all[1:] {
+		if other, r := p.decider(jid); counts(r, rule) {
+			site, rule = other, r
+		}
 	}
-	return 0
+	return site, rule
+}
+
+// counts reports whether a rule counts more than the one found before; either
+// may be nil.
+func counts(r, before *Rule) bool {
+	return r != nil && (before == nil || before.Deny && !r.Deny)
 }

@@ -148,6 +148,8 @@ type Day struct {
 }
 
 // Check is what a request for a slot would be answered.
+//
+//nolint:errname // It is no error, but has the fields of one.
 type Check struct {
 	Granted bool `json:"granted"`
 	// Rule that decides; nil if none does.

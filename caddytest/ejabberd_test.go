@@ -86,6 +86,7 @@ func TestEjabberd(t *testing.T) {
 	t.Run("a reload goes unnoticed", s.testReload)
 	t.Run("a restart goes unnoticed", s.testRestart)
 	t.Run("a kill goes unnoticed once Caddy is back", s.testKill)
+	t.Run("uploads go with their account", s.testPurge)
 }
 
 func (s *stack) testKeepAlive(t *testing.T) {

@@ -75,6 +75,48 @@ func TestPoolSharesUntilTheLastRelease(t *testing.T) {
 	d.expect(t, 2, 2)
 }
 
+func TestPoolHoldIsAReferenceOfItsOwn(t *testing.T) {
+	var p store.Pool[int32]
+	var d door
+	first := acquire(t, &p, "a", &d)
+	second := first.Hold()
+	third := second.Hold()
+	if second.Value != first.Value || third.Value != first.Value {
+		t.Errorf("values %d, %d and %d of one reference differ", first.Value, second.Value, third.Value)
+	}
+	release(t, first)
+	release(t, second)
+	release(t, second) // a second call does nothing
+	d.expect(t, 1, 0)
+	again := acquire(t, &p, "a", &d) // it is still open
+	release(t, third)
+	d.expect(t, 1, 0)
+	release(t, again)
+	d.expect(t, 1, 1)
+}
+
+func TestPoolHoldFromManyRequestsKeepsItOpen(t *testing.T) {
+	var p store.Pool[int32]
+	var d door
+	site := acquire(t, &p, "a", &d)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 500 {
+				request := site.Hold()
+				if d.closed.Load() != 0 {
+					t.Error("closed while references are held")
+				}
+				release(t, request)
+			}
+		})
+	}
+	group.Wait()
+	d.expect(t, 1, 0)
+	release(t, site)
+	d.expect(t, 1, 1)
+}
+
 func TestPoolReleaseReturnsTheErrorOfClosing(t *testing.T) {
 	var p store.Pool[int32]
 	d := door{closeErr: errors.New("stuck")}

@@ -247,8 +247,8 @@ type Slots interface {
 	// It returns ErrCursor for what is no cursor.
 	Users(ctx context.Context, after string, limit int) ([]User, string, error)
 
-	// Days returns, oldest first, the days from the one of from on on which
-	// something was uploaded; see DaysKept.
+	// Days returns, oldest first, the days on which something was uploaded, from
+	// that of from on; see DaysKept.
 	Days(ctx context.Context, from time.Time) ([]Day, error)
 
 	// Totals returns the sums over all JIDs.

@@ -3,12 +3,19 @@
 package docs
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -48,7 +55,8 @@ func validate(t *testing.T, adapter, config string) {
 	t.Helper()
 	c := rig.New(t)
 	file := filepath.Join(c.Dir, "config")
-	config = strings.ReplaceAll(config, "/var/lib/caddy", c.Dir)
+	writeFile(t, filepath.Join(c.Dir, "operators.pem"), authority(t))
+	config = replace(config, "/var/lib/caddy", c.Dir, "/etc/caddy", c.Dir)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +64,21 @@ func validate(t *testing.T, adapter, config string) {
 	if err != nil || !strings.Contains(string(out), "Valid configuration") {
 		t.Errorf("caddy validate: %v\n%s", err, out)
 	}
+}
+
+// authority returns the certificate of an authority of its own.
+func authority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
 }
 
 // Each JSON key of the handler is in README's JSON, or a word of its reference.

@@ -123,6 +123,7 @@ func (c *Caddy) Command(args ...string) *exec.Cmd {
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(),
 		envCaddy+"=1",
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"), // or else each one sleeps a second at its end
 		"HOME="+c.Dir,
 		"XDG_CONFIG_HOME="+filepath.Join(c.Dir, "config"),
 		"XDG_DATA_HOME="+filepath.Join(c.Dir, "data"),

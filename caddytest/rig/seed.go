@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,16 +43,33 @@ func Seed(t testing.TB, dir string, uploads ...Stored) []store.Slot {
 	made := make([]store.Slot, len(uploads))
 	var group errgroup.Group
 	group.SetLimit(256)
-	for i, u := range uploads {
+	for _, indexes := range byJID(uploads) {
 		group.Go(func() (err error) {
-			made[i], err = seed(t.Context(), slots, files, u)
-			return err
+			for _, i := range indexes {
+				if made[i], err = seed(t.Context(), slots, files, uploads[i]); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	if err := errors.Join(group.Wait(), slots.Close(), files.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return made
+}
+
+// byJID returns the indexes of the uploads of each JID, the oldest first, since
+// no account goes back in time.
+func byJID(uploads []Stored) map[string][]int {
+	groups := make(map[string][]int)
+	for i, u := range uploads {
+		groups[u.JID] = append(groups[u.JID], i)
+	}
+	for _, indexes := range groups {
+		slices.SortStableFunc(indexes, func(a, b int) int { return uploads[a].At.Compare(uploads[b].At) })
+	}
+	return groups
 }
 
 func seed(ctx context.Context, slots store.Slots, files store.Files, u Stored) (store.Slot, error) {

@@ -170,6 +170,11 @@ func getSum(txn *badger.Txn, key []byte) (s sum, err error) {
 	if err != nil {
 		return sum{}, err
 	}
+	return sumOf(item)
+}
+
+// sumOf returns the sum that is an item's value.
+func sumOf(item *badger.Item) (s sum, err error) {
 	err = item.Value(func(v []byte) error {
 		s, err = decodeSum(v)
 		return err

@@ -7,7 +7,6 @@ package badger
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -43,7 +42,7 @@ type Slots struct {
 	parked   map[string][]*job
 	log      writeAheadLog
 	span     time.Duration
-	maxWait  time.Duration // the longest put_timeout ever
+	latest   oneDay // the day that was counted last
 	// roomToRotate must be free when Badger changes logs.
 	roomToRotate int64
 
@@ -51,7 +50,9 @@ type Slots struct {
 	mu          sync.Mutex
 	waiting     *waiting
 	storedTotal sum
-	flights     map[string]map[string]*flight // by JID and ID
+	maxWait     time.Duration                 // the longest put_timeout ever
+	flights     map[string]*flight            // by ID
+	flightsOf   map[string]map[string]*flight // by JID and ID
 }
 
 // Open opens the database in dir, and makes it if there is none. Its errors
@@ -73,7 +74,7 @@ func Open(dir string) (*Slots, error) {
 		quit: make(chan struct{}), stopped: make(chan struct{}),
 		parked:  make(map[string][]*job),
 		log:     writeAheadLog{dir: dir, files: make(map[string]*logFile)},
-		flights: make(map[string]map[string]*flight),
+		flights: make(map[string]*flight), flightsOf: make(map[string]map[string]*flight),
 	}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), db.Close())
@@ -82,7 +83,8 @@ func Open(dir string) (*Slots, error) {
 }
 
 func (s *Slots) start() error {
-	if err := s.readFormat(); err != nil {
+	version, err := s.readFormat()
+	if err != nil {
 		return err
 	}
 	if err := s.readSums(); err != nil {
@@ -92,16 +94,33 @@ func (s *Slots) start() error {
 		return err
 	}
 	s.lookAhead()
+	if version < formatVersion {
+		if err := s.upgrade(); err != nil {
+			return err
+		}
+	}
 	go s.write()
 	return nil
 }
 
-// openDB opens Badger with the profile for small memory.
+// openDB opens Badger, or takes over the database that was left open.
 func openDB(dir string) (*badger.DB, error) {
 	if db, ok := leftOpen.LoadAndDelete(dir); ok {
 		return db.(*badger.DB), nil
 	}
-	opts := badger.DefaultOptions(dir).
+	db, err := badger.Open(profile(dir))
+	if err == nil {
+		return db, nil
+	}
+	if strings.Contains(err.Error(), "directory lock") {
+		return nil, fmt.Errorf("slots directory %s is in use by another process; to change the configuration of a running server use `caddy reload`, and `caddy adapt` rather than `caddy validate` to check it: %w", dir, err)
+	}
+	return nil, fmt.Errorf("opening slots directory %s: %w", dir, err)
+}
+
+// profile is for small memory.
+func profile(dir string) badger.Options {
+	return badger.DefaultOptions(dir).
 		WithMemTableSize(memTableSize).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2). // merged early, while there is little to merge
@@ -114,43 +133,6 @@ func openDB(dir string) (*badger.DB, error) {
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false). // there is one writer
 		WithLogger(badgerLogger{})
-	db, err := badger.Open(opts)
-	if err == nil {
-		return db, nil
-	}
-	if strings.Contains(err.Error(), "directory lock") {
-		return nil, fmt.Errorf("slots directory %s is in use by another process; to change the configuration of a running server use `caddy reload`, and `caddy adapt` rather than `caddy validate` to check it: %w", dir, err)
-	}
-	return nil, fmt.Errorf("opening slots directory %s: %w", dir, err)
-}
-
-const formatVersion = 1
-
-func encodeFormat(maxWait time.Duration) []byte {
-	return binary.AppendVarint([]byte{formatVersion}, int64(maxWait))
-}
-
-func (s *Slots) readFormat() error {
-	return s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get([]byte{formatPrefix})
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil // a new database, written with its first slot
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) < 2 {
-				return errRecord
-			}
-			if v[0] != formatVersion {
-				return fmt.Errorf("the database has format %d; this program knows %d: use the version that wrote it, or a newer one", v[0], formatVersion)
-			}
-			maxWait, _ := binary.Varint(v[1:])
-			s.maxWait = time.Duration(maxWait)
-			return nil
-		})
-	})
 }
 
 // readSums reads the sums over all JIDs; slots with uploads in flight hold what
@@ -164,21 +146,16 @@ func (s *Slots) readSums() error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{waitingPrefix}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			var w sum
-			if err := it.Item().Value(func(v []byte) (err error) {
-				w, err = decodeSum(v)
-				return err
-			}); err != nil {
+			w, err := sumOf(it.Item())
+			if err != nil {
 				return err
 			}
 			s.waiting.add(secondOf(it.Item().Key()), w.n, w.bytes)
 		}
 		return nil
 	})
-	for _, flights := range s.flights {
-		for _, f := range flights {
-			s.waiting.hold(lapseSecond(f.claim.Deadline), 1, f.claim.Size)
-		}
+	for _, f := range s.flights {
+		s.waiting.hold(lapseSecond(f.claim.Deadline), 1, f.claim.Size)
 	}
 	return err
 }

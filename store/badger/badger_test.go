@@ -1,6 +1,7 @@
 package badger_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,6 +38,20 @@ func TestBadgerKeepsThePromisesOfSlots(t *testing.T) {
 		return open(), func() store.Slots {
 			closeIt()
 			return open()
+		}
+	})
+}
+
+// TestARestoredCopyKeepsThePromisesOfSlots goes on with a copy of the store,
+// each time that another one would be opened again.
+func TestARestoredCopyKeepsThePromisesOfSlots(t *testing.T) {
+	storetest.Slots(t, func(t *testing.T) (store.Slots, func() store.Slots) {
+		s := open(t, t.TempDir())
+		return s, func() store.Slots {
+			dir := filepath.Join(t.TempDir(), "restored", "slots")
+			restore(t, dir, backup(t, s))
+			s = open(t, dir)
+			return s
 		}
 	})
 }

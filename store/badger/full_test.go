@@ -3,6 +3,7 @@
 package badger_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -103,5 +104,31 @@ func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAFullDiskRefusesARestoreAndKeepsNothingOfIt(t *testing.T) {
+	disk := smallDisk(t, "96")
+	s := open(t, t.TempDir())
+	if err := upload(t.Context(), s, storetest.NewSlot("a@example.com", 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	whole := backup(t, s)
+	dir := filepath.Join(disk, "slots")
+	if err := os.WriteFile(filepath.Join(disk, "filler"), make([]byte, 60<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := badger.Restore(dir, bytes.NewReader(whole)); !errors.Is(err, store.ErrNoSpace) {
+		t.Errorf("restore with too little room: %v", err)
+	}
+	if names, _ := filepath.Glob(dir + "*"); len(names) > 0 {
+		t.Errorf("%v is left", names)
+	}
+	if err := os.Remove(filepath.Join(disk, "filler")); err != nil {
+		t.Fatal(err)
+	}
+	restore(t, dir, whole)
+	if totals, err := open(t, dir).Totals(t.Context(), storetest.Epoch); err != nil || totals.StoredFiles != 1 {
+		t.Errorf("restored with room: %+v, %v", totals, err)
 	}
 }

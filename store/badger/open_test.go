@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-xmpp/xmpp-upload/store/storetest"
 )
 
+// open opens a store, and closes it after the test.
 func open(t testing.TB, dir string) *badger.Slots {
 	t.Helper()
 	s, err := badger.Open(dir)

@@ -61,6 +61,14 @@ func decodeSlot(id string, b []byte) (store.Slot, error) {
 	return s, nil
 }
 
+// recordedState returns the state in a slot's record, 0 if it is damaged.
+func recordedState(b []byte) store.State {
+	if len(b) < 2 {
+		return 0
+	}
+	return store.State(b[1])
+}
+
 // journal is the line of one slot in the journal of its JID.
 type journal struct {
 	quota.Claim
@@ -144,13 +152,18 @@ func (d *decoder) int() int64 {
 	return int64(v) //nolint:gosec // bounded above
 }
 
-func (d *decoder) time() time.Time {
+func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.b)
 	if n <= 0 {
 		d.fail()
-		return time.Time{}
+		return 0
 	}
 	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) time() time.Time {
+	v := d.varint()
 	if v == 0 {
 		return time.Time{}
 	}

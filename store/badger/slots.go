@@ -4,18 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
-
-// flight is what uploads to one slot hold.
-type flight struct {
-	claim   quota.Claim
-	uploads int
-}
 
 // Reserve implements store.Slots.
 func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limits) error {
@@ -38,9 +31,7 @@ func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limit
 			b.set(timeKey(expiryPrefix, slot.Deadline, slot.ID), nil)
 			b.set(journalKey(slot.JID, slot.ID), encodeJournal(journal{claim, journalWaiting}))
 			b.wait(slot.Deadline, 1, slot.Size)
-			if wait := slot.Deadline.Sub(slot.Reserved); wait > b.maxWait {
-				b.maxWait, b.waitsLonger = wait, true
-			}
+			b.waitFor(slot.Deadline.Sub(slot.Reserved))
 			return nil
 		},
 	})
@@ -79,19 +70,6 @@ func (s *Slots) Check(ctx context.Context, jid string, size int64, limits store.
 	})
 }
 
-// Users implements store.Slots.
-func (s *Slots) Users(context.Context, string, int) ([]store.User, string, error) {
-	return nil, "", errors.ErrUnsupported
-}
-
-// Days implements store.Slots.
-func (s *Slots) Days(context.Context, time.Time) ([]store.Day, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Backup implements store.Slots.
-func (s *Slots) Backup(context.Context, io.Writer) error { return errors.ErrUnsupported }
-
 // Begin implements store.Slots. It waits for its answer though ctx ends: who is
 // gone without it could not give up what it was given.
 func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot, error) {
@@ -107,7 +85,7 @@ func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot
 			if slot.ExpiredAt(now) {
 				return store.ErrExpired
 			}
-			if f := b.flights[slot.JID][id]; f != nil {
+			if f := b.flight(id); f != nil {
 				f.uploads++
 				return nil
 			}
@@ -122,13 +100,12 @@ func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot
 
 // change does a job on a slot, and returns the slot as the job has left it.
 func (s *Slots) change(ctx context.Context, id string, j *job) (store.Slot, error) {
-	known, err := s.Get(ctx, id)
-	if err != nil {
+	var err error
+	if j.jid, err = s.owner(id); err != nil {
 		return store.Slot{}, err
 	}
-	j.jid = known.JID
 	if j.cost > 0 {
-		j.cost += 3 * len(j.jid)
+		j.cost += 5 * len(j.jid) // so many keys and values may hold it
 	}
 	var slot store.Slot // the writer's, until do returns without an error
 	j.apply = func(b *batch, a *cachedAccount) (err error) {
@@ -143,30 +120,13 @@ func (s *Slots) change(ctx context.Context, id string, j *job) (store.Slot, erro
 	return slot, nil
 }
 
-// takeOff and land note that uploads to the slot are in flight, or no more.
-func (s *Slots) takeOff(slot store.Slot) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flights[slot.JID] == nil {
-		s.flights[slot.JID] = make(map[string]*flight)
+// owner returns the JID of a slot.
+func (s *Slots) owner(id string) (string, error) {
+	if jid, ok := s.inFlight(id); ok {
+		return jid, nil
 	}
-	s.flights[slot.JID][slot.ID] = &flight{claim: slot.Claim(), uploads: 1}
-	s.waiting.hold(lapseSecond(slot.Deadline), 1, slot.Size)
-}
-
-func (s *Slots) land(jid, id string) (inFlight bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := s.flights[jid][id]
-	if f == nil {
-		return false
-	}
-	delete(s.flights[jid], id)
-	if len(s.flights[jid]) == 0 {
-		delete(s.flights, jid)
-	}
-	s.waiting.hold(lapseSecond(f.claim.Deadline), -1, -f.claim.Size)
-	return true
+	slot, err := s.recorded(id)
+	return slot.JID, err
 }
 
 // GiveUp implements store.Slots.
@@ -174,14 +134,14 @@ func (s *Slots) GiveUp(ctx context.Context, id string, now time.Time) error {
 	_, err := s.change(ctx, id, &job{
 		now: now,
 		applyTo: func(b *batch, a *cachedAccount, slot *store.Slot) error {
-			f := b.flights[slot.JID][id]
+			f := b.flight(id)
 			if f == nil {
 				return nil
 			}
 			if f.uploads--; f.uploads > 0 {
 				return nil
 			}
-			b.land(slot.JID, id)
+			b.land(id)
 			a.GiveUp(f.claim, now)
 			return nil
 		},
@@ -200,12 +160,13 @@ func (s *Slots) Commit(ctx context.Context, id string, r store.Result) (store.Sl
 			if slot.State == store.Uploaded {
 				return store.ErrUsed
 			}
-			if !b.land(slot.JID, id) {
+			if !b.land(id) {
 				return fmt.Errorf("no upload to slot %s is in flight", id)
 			}
 			a.Commit(slot.Claim())
 			b.wait(slot.Deadline, -1, -slot.Size)
 			b.store(a, 1, slot.Size)
+			b.count(r.At, slot.Size)
 			b.delete(timeKey(expiryPrefix, slot.Deadline, id))
 
 			slot.State, slot.ContentType, slot.Attempt = store.Uploaded, r.ContentType, r.Attempt
@@ -237,7 +198,7 @@ func (s *Slots) Delete(ctx context.Context, id string, now time.Time) (store.Slo
 }
 
 func (b *batch) removeWaiting(a *cachedAccount, slot store.Slot) {
-	a.Cancel(slot.Claim(), b.land(slot.JID, slot.ID))
+	a.Cancel(slot.Claim(), b.land(slot.ID))
 	b.wait(slot.Deadline, -1, -slot.Size)
 	b.delete(timeKey(expiryPrefix, slot.Deadline, slot.ID))
 	b.delete(journalKey(slot.JID, slot.ID))

@@ -156,7 +156,7 @@ func (s *Slots) install(l load) []*job {
 		answer(jobs)
 		return nil
 	}
-	s.accounts.put(l.account(s.flights[l.jid]))
+	s.accounts.put(l.account(s.flightsOf[l.jid]))
 	return jobs
 }
 
@@ -167,17 +167,22 @@ type batch struct {
 	wrote int64 // bytes that it adds to the log, about
 	err   error // of the first change that the transaction did not take
 	// What the sums of this batch are about: accounts whose stored files
-	// changed, seconds in which waiting slots lapse, the longest put_timeout.
-	stored      map[*cachedAccount]bool
+	// changed, with what they were before; seconds in which waiting slots
+	// lapse; uploads by the beginning of their day; the longest put_timeout.
+	stored      map[*cachedAccount]sum
 	seconds     map[int64]sum
+	days        map[time.Time]sum
 	waitsLonger bool
+	landed      []string // IDs
 }
+
+func (s *Slots) newBatch() *batch { return &batch{Slots: s, txn: s.db.NewTransaction(true)} }
 
 func (s *Slots) commit(jobs []*job) {
 	if len(jobs) == 0 {
 		return
 	}
-	b := &batch{Slots: s, txn: s.db.NewTransaction(true)}
+	b := s.newBatch()
 	defer b.txn.Discard()
 	free, freeErr := s.measure()
 	var soon, durable []*job
@@ -199,7 +204,9 @@ func (s *Slots) commit(jobs []*job) {
 		}
 	}
 	s.accounts.evict()
-	if err := b.finish(); err != nil {
+	err := b.finish()
+	b.clear()
+	if err != nil {
 		s.recover(slices.Concat(soon, durable), err)
 	}
 	answer(soon)
@@ -233,15 +240,18 @@ func (b *batch) finish() error {
 	if b.wrote == 0 {
 		return b.err
 	}
-	for acct := range b.stored {
+	for acct, before := range b.stored {
 		files, bytes := acct.Stored()
-		b.setSum(accountKey(acct.jid), sum{files, bytes})
+		b.setStored(acct.jid, before, sum{files, bytes})
 	}
 	for second, s := range b.seconds {
 		b.setSum(waitingKey(second), s)
 	}
 	if len(b.stored) > 0 {
 		b.setSum([]byte{totalsPrefix}, b.storedTotal)
+	}
+	for start, more := range b.days {
+		b.countAll(start, more)
 	}
 	if b.waitsLonger {
 		b.set([]byte{formatPrefix}, encodeFormat(b.maxWait))
@@ -266,6 +276,7 @@ func (s *Slots) recover(jobs []*job, err error) {
 	logger().Error("writing to the slots database failed", zap.Error(err))
 	fail(slices.DeleteFunc(jobs, func(j *job) bool { return j.cost == 0 }), err)
 	s.accounts.reset()
+	s.latest = oneDay{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.readSums(); err != nil {
@@ -307,12 +318,31 @@ func (b *batch) wait(deadline time.Time, n, bytes int64) {
 	b.seconds[second] = b.waiting.add(second, n, bytes)
 }
 
-// store changes the sums of stored files.
+// longestWait returns the longest put_timeout ever.
+func (s *Slots) longestWait() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maxWait
+}
+
+// waitFor notes for how long a slot may wait.
+func (b *batch) waitFor(d time.Duration) {
+	if d > b.maxWait {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.maxWait, b.waitsLonger = d, true
+	}
+}
+
+// store changes the sums of stored files, after the account has changed.
 func (b *batch) store(acct *cachedAccount, n, bytes int64) {
 	if b.stored == nil {
-		b.stored = make(map[*cachedAccount]bool)
+		b.stored = make(map[*cachedAccount]sum)
 	}
-	b.stored[acct] = true
+	if _, changed := b.stored[acct]; !changed {
+		files, was := acct.Stored()
+		b.stored[acct] = sum{files, was}.add(-n, -bytes)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.storedTotal = b.storedTotal.add(n, bytes)

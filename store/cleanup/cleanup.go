@@ -1,21 +1,28 @@
-// Package cleanup removes what has expired and mends what a crash left behind,
-// for any pair of stores. It works slowly on purpose: uploads go first.
+// Package cleanup removes what has expired, or what an operator wants to be
+// removed, and mends what a crash left behind, for any pair of stores. It works
+// slowly on purpose: uploads go first.
 package cleanup
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
-// Report counts what a clean-up did.
+// Report counts what a clean-up did. What several clean-ups find at once is
+// counted by the one that removed it; of Discarded and Orphaned files, which
+// have no slot that could tell, it may be counted by each.
 type Report struct {
-	// Slots and Files that had expired and were removed, and the Bytes of the
-	// files.
-	Slots, Files, Bytes int64
+	// Slots that were not used and have expired, removed.
+	Slots int64
+	// Files are uploads that were removed with their slots, and Bytes the sum
+	// of their sizes.
+	Files, Bytes int64
 	// Discarded are unfinished uploads that nobody goes on with.
 	Discarded int64
 	// Orphaned are files without a slot, removed.
@@ -38,214 +45,128 @@ var (
 // taken for a wrong directory rather than for removal by hand.
 const manyMissing = 32
 
-// Cleaner cleans up one pair of stores.
+// Options choose what a clean-up does.
+type Options struct {
+	// Slots removes unused slots whose time has ended, and slots whose file is
+	// gone.
+	Slots bool
+	// Files removes uploads whose time has ended, files without a slot, and
+	// what unfinished uploads have left.
+	Files bool
+	// OlderThan, if more than zero, has Files remove uploads too that were
+	// stored longer ago, whether their time has ended or not.
+	OlderThan time.Duration
+}
+
+// everything is what a clean-up that nobody asked for does.
+var everything = Options{Slots: true, Files: true}
+
+// Cleaner cleans up one pair of stores. All its methods can run at once.
 type Cleaner struct {
 	Slots store.Slots
 	Files store.Files
 	// Pause, if not nil, is called after some work that took busy time. It
 	// waits to leave the disk to others, and returns an error to stop.
 	Pause func(ctx context.Context, busy time.Duration) error
+	// Removed, if not nil, is called after the file of an uploaded slot, and
+	// the slot, were removed: once for each, maybe several at a time.
+	Removed func(slot store.Slot, reason Reason)
+
+	// removals is held for reading while a slot and its file are removed: who
+	// holds it alone never sees one of them without the other for that reason.
+	removals sync.RWMutex
 }
 
-// page is how much is done between two pauses.
-const page = 64
-
-// Run removes what has expired at now, then mends, then forgets. One that fails
-// does not keep the others from their work.
+// Run does all that can be cleaned up at now.
 func (c *Cleaner) Run(ctx context.Context, now time.Time) (Report, error) {
-	var r Report
-	err := errors.Join(
-		c.Expire(ctx, now, &r),
-		c.MendFiles(ctx, now, &r),
-		c.MendSlots(ctx, now, &r),
-		c.Slots.Forget(ctx, now),
-	)
-	return r, err
+	return c.CleanUp(ctx, now, everything, nil)
 }
 
-// Expire removes expired slots and files. The file goes first: should the
-// process die in between, the slot still tells of it.
-func (c *Cleaner) Expire(ctx context.Context, now time.Time, r *Report) error {
-	var failed error
-	for after := ""; ; {
-		begun := time.Now()
-		slots, next, err := c.Slots.Expired(ctx, now, after, page)
-		if err != nil {
-			return fmt.Errorf("looking for expired slots: %w", err)
-		}
-		for _, slot := range slots {
-			if err := c.expire(ctx, slot, now, r); err != nil {
-				failed = err // others may be removable
-			}
-		}
-		if next == "" {
-			return failed
-		}
-		if after = next; c.pause(ctx, begun) != nil {
-			return ctx.Err()
-		}
-	}
-}
-
-func (c *Cleaner) expire(ctx context.Context, slot store.Slot, now time.Time, r *Report) error {
-	if slot.State == store.Uploaded {
-		if err := c.Files.Delete(ctx, slot.File()); err != nil {
-			return fmt.Errorf("removing the file of slot %s: %w", slot.ID, err)
-		}
-		r.Files++
-		r.Bytes += slot.Size
-	}
-	if _, err := c.Slots.Delete(ctx, slot.ID, now); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("removing slot %s: %w", slot.ID, err)
-	}
-	r.Slots++
-	return nil
-}
-
-// MendFiles finds files that no slot names, and uploads that were committed but
-// not published.
-func (c *Cleaner) MendFiles(ctx context.Context, now time.Time, r *Report) error {
+// CleanUp removes what the options choose, then mends, then forgets what no
+// window can reach. What fails does not keep the others from their work. If ctx
+// ends it stops soon, and returns what it did and the error of ctx.
+func (c *Cleaner) CleanUp(ctx context.Context, now time.Time, o Options, progress Progress) (r Report, err error) {
 	totals, err := c.Slots.Totals(ctx, now)
 	if err != nil {
-		return err
+		return r, fmt.Errorf("counting slots: %w", err)
 	}
-	var failed error
-	for after := ""; ; {
-		begun := time.Now()
-		files, next, err := c.Files.List(ctx, after, page)
-		if err != nil {
-			return fmt.Errorf("listing files: %w", err)
-		}
-		for _, f := range files {
-			if err := c.mendFile(ctx, f, totals.StoredFiles == 0, r); err != nil {
-				failed = err
-			}
-		}
-		if next == "" {
-			return failed
-		}
-		if after = next; c.pause(ctx, begun) != nil {
-			return ctx.Err()
-		}
+	run := run{Cleaner: c, now: now, options: o, totals: totals, report: &r}
+	var steps []step
+	if o.Slots || o.Files {
+		steps = append(steps, step{totals.StoredFiles, run.removeExpired})
 	}
+	if o.Files && o.OlderThan > 0 {
+		steps = append(steps, step{totals.StoredFiles, run.removeOld})
+	}
+	if o.Files {
+		steps = append(steps, step{totals.StoredFiles, run.mendFiles})
+	}
+	if o.Slots {
+		steps = append(steps, step{totals.StoredFiles, run.mendSlots})
+	}
+	steps = append(steps, step{0, run.forget})
+	err = perform(ctx, steps, progress)
+	return r, errors.Join(err, run.refused)
 }
 
-// mendFile looks at the slot after the file was listed: a file that nobody was
-// writing then has its slot by now, or never will.
-func (c *Cleaner) mendFile(ctx context.Context, f store.FileInfo, noSlots bool, r *Report) (err error) {
-	slot, err := c.Slots.Get(ctx, f.ID)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	uploaded := err == nil && slot.State == store.Uploaded
-	switch {
-	case uploaded && !f.Published && f.Attempt == slot.Attempt:
-		if err = c.Files.Publish(ctx, slot.File()); err == nil {
-			r.Published++
-		}
-	case !f.Published:
-		if err = c.Files.Discard(ctx, f.FileRef); err == nil {
-			r.Discarded++
-		}
-	case uploaded && f.Name == slot.URLName:
-		return nil
-	case noSlots:
-		return ErrNoSlots
-	default:
-		if err = c.Files.Delete(ctx, f.FileRef); err == nil {
-			r.Orphaned++
-		}
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // somebody else was quicker
-	}
-	return err
+// run is one clean-up.
+type run struct {
+	*Cleaner
+	now     time.Time
+	options Options
+	totals  store.Totals // as it began
+	report  *Report
+	// refused is ErrNoSlots or ErrNoFiles if something was not removed for it.
+	refused error
 }
 
-// MendSlots finds uploaded slots without a file. What they held of a quota
-// returns.
-func (c *Cleaner) MendSlots(ctx context.Context, now time.Time, r *Report) error {
-	if err := c.checkFiles(ctx, now); err != nil {
-		return err
+// removeExpired removes expired slots and files.
+func (r *run) removeExpired(ctx context.Context, did func(int)) error {
+	list := func(after string) ([]store.Slot, string, error) {
+		return r.Slots.Expired(ctx, r.now, after, removedAtOnce)
 	}
-	var failed error
-	for q := (store.Query{State: store.Uploaded, To: now, Limit: page}); ; {
-		begun := time.Now()
-		slots, err := c.Slots.List(ctx, q)
-		if err != nil {
-			return fmt.Errorf("listing slots: %w", err)
-		}
-		for _, slot := range slots.Slots {
-			if err := c.mendSlot(ctx, slot, now, r); err != nil {
-				failed = err
-			}
-		}
-		if slots.Next == "" {
-			return failed
-		}
-		if q.After = slots.Next; c.pause(ctx, begun) != nil {
-			return ctx.Err()
-		}
-	}
+	return walk(ctx, r.Cleaner, "looking for expired slots", list, func(slots []store.Slot, fail func(error)) {
+		did(len(slots))
+		r.removeAll(ctx, slices.DeleteFunc(slots, func(slot store.Slot) bool {
+			return slot.State == store.Uploaded && !r.options.Files || slot.State != store.Uploaded && !r.options.Slots
+		}), Expired, fail)
+	})
 }
 
-// checkFiles returns ErrNoFiles if there should be many files and none is there.
-func (c *Cleaner) checkFiles(ctx context.Context, now time.Time) error {
-	totals, err := c.Slots.Totals(ctx, now)
-	if err != nil || totals.StoredFiles <= manyMissing {
-		return err
+// removeOld removes uploads that were stored longer ago than the options say.
+// Their slots are older still.
+func (r *run) removeOld(ctx context.Context, did func(int)) error {
+	oldest := r.now.Add(-r.options.OlderThan)
+	list := r.uploaded(ctx, oldest, removedAtOnce)
+	return walk(ctx, r.Cleaner, "looking for old uploads", list, func(slots []store.Slot, fail func(error)) {
+		did(len(slots))
+		r.removeAll(ctx, slices.DeleteFunc(slots, func(slot store.Slot) bool {
+			return !slot.Uploaded.Before(oldest)
+		}), Old, fail)
+	})
+}
+
+// removeAll removes the slots and their files, all at a time, and counts what
+// nobody else has removed before.
+func (r *run) removeAll(ctx context.Context, slots []store.Slot, reason Reason, fail func(error)) {
+	var group sync.WaitGroup
+	gone, errs := make([]store.Slot, len(slots)), make([]error, len(slots))
+	for i, slot := range slots {
+		group.Go(func() { gone[i], errs[i] = r.remove(ctx, slot, r.now, reason) })
 	}
-	for after := ""; ; {
-		files, next, err := c.Files.List(ctx, after, 1)
+	group.Wait()
+	for i, slot := range gone {
 		switch {
-		case err != nil:
-			return fmt.Errorf("listing files: %w", err)
-		case len(files) > 0:
-			return nil
-		case next == "":
-			return ErrNoFiles
+		case errors.Is(errs[i], store.ErrNotFound): // somebody else was quicker
+			continue
+		case slot.State == store.Uploaded:
+			r.report.Files++
+			r.report.Bytes += slot.Size
+		case slot.State == store.Waiting:
+			r.report.Slots++
 		}
-		after = next
+		fail(errs[i])
 	}
 }
 
-func (c *Cleaner) mendSlot(ctx context.Context, slot store.Slot, now time.Time, r *Report) error {
-	f, err := c.Files.Open(ctx, slot.File())
-	if err == nil {
-		return f.Close()
-	}
-	if !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("opening the file of slot %s: %w", slot.ID, err)
-	}
-	switch _, err := c.Slots.Delete(ctx, slot.ID, now); {
-	case errors.Is(err, store.ErrNotFound):
-		return nil // it was removed together with its file, a moment ago
-	case err != nil:
-		return fmt.Errorf("removing slot %s, whose file is gone: %w", slot.ID, err)
-	}
-	r.Missing++
-	return nil
-}
-
-func (c *Cleaner) pause(ctx context.Context, begun time.Time) error {
-	if c.Pause == nil {
-		return ctx.Err()
-	}
-	return c.Pause(ctx, time.Since(begun))
-}
-
-// Throttle is a Pause that works for a quarter of the time at most.
-func Throttle(ctx context.Context, busy time.Duration) error {
-	return sleep(ctx, min(3*busy, time.Second))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
+func (r *run) forget(ctx context.Context, _ func(int)) error { return r.Slots.Forget(ctx, r.now) }

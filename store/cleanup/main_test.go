@@ -3,6 +3,8 @@ package cleanup_test
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,11 +39,13 @@ type pair struct {
 	dir   string
 	slots *badger.Slots
 	files *disk.Files
+	// under holds the uploads that were begun, by the ID of their slot.
+	under map[string]store.Upload
 }
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{t: t, dir: t.TempDir()}
+	p := &pair{t: t, dir: t.TempDir(), under: make(map[string]store.Upload)}
 	p.open()
 	t.Cleanup(p.close)
 	return p
@@ -91,6 +95,17 @@ const (
 // upload brings a slot that was reserved at a time as far as the step.
 func (p *pair) upload(at time.Time, last step) store.Slot {
 	p.t.Helper()
+	return p.uploadTo(at, last, keep)
+}
+
+// uploadKept publishes a file that is kept as long.
+func (p *pair) uploadKept(at time.Time, keep time.Duration) store.Slot {
+	p.t.Helper()
+	return p.uploadTo(at, published, keep)
+}
+
+func (p *pair) uploadTo(at time.Time, last step, keep time.Duration) store.Slot {
+	p.t.Helper()
 	ctx := p.t.Context()
 	slot := store.Slot{
 		ID: store.NewID(at), JID: "me@example.com", Name: "a.txt", URLName: "a.txt", Size: size,
@@ -107,6 +122,7 @@ func (p *pair) upload(at time.Time, last step) store.Slot {
 	ref := slot.File()
 	ref.Attempt = store.NewAttempt()
 	file := p.write(ref, last >= written)
+	p.under[slot.ID] = file
 	if last >= committed {
 		var err error
 		slot, err = p.slots.Commit(ctx, slot.ID, store.Result{ContentType: "text/plain", Attempt: ref.Attempt, At: at, Expires: at.Add(keep)})
@@ -135,15 +151,46 @@ func (p *pair) write(ref store.FileRef, whole bool) store.Upload {
 	return file
 }
 
-// orphan publishes a file that no slot names.
-func (p *pair) orphan() {
+// orphan publishes a file that no slot names, and returns its path.
+func (p *pair) orphan() string {
 	p.t.Helper()
 	ref := store.FileRef{ID: store.NewID(start), Name: "a.txt", Attempt: store.NewAttempt()}
 	p.check(p.write(ref, true).Publish(p.t.Context()))
+	return p.files.Path(ref)
 }
 
 func (p *pair) cleaner() *cleanup.Cleaner {
 	return &cleanup.Cleaner{Slots: p.slots, Files: p.files}
+}
+
+// removals notes what a hook is told.
+type removals struct {
+	mu  sync.Mutex
+	all map[string][]cleanup.Reason // by ID
+}
+
+func (r *removals) note(slot store.Slot, reason cleanup.Reason) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = make(map[string][]cleanup.Reason)
+	}
+	r.all[slot.ID] = append(r.all[slot.ID], reason)
+}
+
+// expect expects that of each slot one removal was told, with this reason.
+func (r *removals) expect(t *testing.T, want map[string]cleanup.Reason) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, reason := range want {
+		if !slices.Equal(r.all[id], []cleanup.Reason{reason}) {
+			t.Errorf("told of the removal of %s: %q, want %q once", id, r.all[id], reason)
+		}
+	}
+	if len(r.all) != len(want) {
+		t.Errorf("told of %d removals, want %d", len(r.all), len(want))
+	}
 }
 
 // counts returns how many slots and how many files there are, whatever their

@@ -18,30 +18,32 @@ import (
 // Service cleans up a pair of stores, at once and then at every interval, as
 // long as somebody holds a reference to it.
 type Service struct {
-	cleaner  Cleaner
-	hooks    Hooks
+	cleaner  *Cleaner
+	ended    func(now time.Time, r Report, err error)
 	interval atomic.Int64
 	changed  chan struct{}
 	cancel   context.CancelFunc
-	ended    sync.WaitGroup
+	running  sync.WaitGroup
 	releases []func() error
 }
 
 // services are shared by all handlers with the same pair of stores.
 var services store.Pool[*Service]
 
-// Hooks are told what a service does. Those that are nil are not.
+// Hooks are told what a service does. Those that are nil are not. Several calls
+// may be under way at a time.
 type Hooks struct {
 	// Removed is called after the file of an uploaded slot, and the slot, were
-	// removed.
+	// removed: once, by whatever has removed them.
 	Removed func(slot store.Slot, reason Reason)
 	// Ended is called after each clean-up, by itself or on demand, with the
-	// time that it ended at.
+	// time that it ended at, unless it was canceled.
 	Ended func(now time.Time, r Report, err error)
 }
 
 // Acquire returns the service of the pair, and starts it if it is not running.
-// The hooks are those of whoever starts it, and must serve all others. It refuses to pair a store with another one than a running service does: each
+// The hooks are those of whoever starts it, and must serve all others. It
+// refuses to pair a store with another one than a running service does: each
 // would take the other's files for orphans.
 func Acquire(slots store.SlotsModule, files store.FilesModule, hooks Hooks) (*store.Ref[*Service], error) {
 	return services.Acquire(slots.Key()+"\n"+files.Key(), func() (*Service, func() error, error) {
@@ -53,7 +55,7 @@ func start(slots store.SlotsModule, files store.FilesModule, hooks Hooks) (*Serv
 	if err := pairs.join(slots.Key(), files.Key()); err != nil {
 		return nil, nil, err
 	}
-	s := &Service{hooks: hooks, changed: make(chan struct{}, 1)}
+	s := &Service{ended: hooks.Ended, changed: make(chan struct{}, 1)}
 	s.release(func() error { pairs.part(slots.Key(), files.Key()); return nil })
 	slotsRef, err := slots.AcquireSlots()
 	if err != nil {
@@ -66,10 +68,10 @@ func start(slots store.SlotsModule, files store.FilesModule, hooks Hooks) (*Serv
 	}
 	s.release(filesRef.Release)
 
-	s.cleaner = Cleaner{Slots: slotsRef.Value, Files: filesRef.Value, Pause: Throttle}
+	s.cleaner = &Cleaner{Slots: slotsRef.Value, Files: filesRef.Value, Pause: Throttle, Removed: hooks.Removed}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.ended.Go(func() { s.run(ctx) })
+	s.running.Go(func() { s.run(ctx) })
 	return s, s.close, nil
 }
 
@@ -85,7 +87,7 @@ func (s *Service) release(f func() error) { s.releases = append(s.releases, f) }
 func (s *Service) close() (err error) {
 	if s.cancel != nil {
 		s.cancel()
-		s.ended.Wait()
+		s.running.Wait()
 	}
 	for _, release := range slices.Backward(s.releases) {
 		err = errors.Join(err, release())
@@ -111,7 +113,7 @@ func (s *Service) run(ctx context.Context) {
 		return
 	}
 	for {
-		s.cleanUp(ctx)
+		_, _ = s.CleanUp(ctx, everything, nil) // which logs
 		if !s.wait(ctx) {
 			return
 		}
@@ -138,13 +140,22 @@ func (s *Service) wait(ctx context.Context) bool {
 	}
 }
 
-func (s *Service) cleanUp(ctx context.Context) {
+// Remove removes the slot of this ID and its file, file first, whatever its
+// state. It returns the slot as it was in the end, or store.ErrNotFound. An
+// upload in flight to it will fail.
+func (s *Service) Remove(ctx context.Context, id string, reason Reason) (store.Slot, error) {
+	return s.cleaner.Remove(ctx, id, time.Now(), reason)
+}
+
+// CleanUp cleans up now, beside what the service does by itself. If ctx ends it
+// stops soon, and returns what it did and the error of ctx.
+func (s *Service) CleanUp(ctx context.Context, o Options, progress Progress) (Report, error) {
+	r, err := s.cleaner.CleanUp(ctx, time.Now(), o, progress)
+	if ctx.Err() != nil {
+		return r, err
+	}
 	// The service outlives configurations, and so must not keep their loggers.
 	log := caddy.Log().Named("http.handlers.xmpp_upload")
-	r, err := s.cleaner.Run(ctx, time.Now())
-	if ctx.Err() != nil {
-		return
-	}
 	if err != nil {
 		log.Error("clean-up failed in part; it will be tried again", zap.Error(err))
 	}
@@ -154,6 +165,20 @@ func (s *Service) cleanUp(ctx context.Context) {
 			zap.Int64("discarded", r.Discarded), zap.Int64("orphaned", r.Orphaned),
 			zap.Int64("missing", r.Missing), zap.Int64("published", r.Published))
 	}
+	if s.ended != nil {
+		s.ended(time.Now(), r, err)
+	}
+	return r, err
+}
+
+// Verify compares slots with files, and mends what it finds if repair is set. It
+// returns what it found, also with an error: that of a slot whose file can't be
+// opened, which tells nothing of it, or, with repair, of what was not mended.
+// Repair removes what has the name of a file of ours only. It returns ErrNoSlots
+// or ErrNoFiles, and removes nothing, if one of the stores seems to be the wrong
+// one. If ctx ends it stops soon.
+func (s *Service) Verify(ctx context.Context, repair bool, progress Progress) (Verification, error) {
+	return s.cleaner.Verify(ctx, time.Now(), repair, progress)
 }
 
 // pairing remembers which stores belong together.

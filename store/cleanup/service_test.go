@@ -1,6 +1,7 @@
 package cleanup_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -170,4 +171,60 @@ func awaitNoSlots(t *testing.T, slots store.Slots) {
 		}
 	}
 	t.Fatal("an expired slot is still there after a minute")
+}
+
+// ends notes the clean-ups that a hook is told of.
+type ends chan cleanup.Report
+
+func (e ends) note(_ time.Time, r cleanup.Report, err error) {
+	if err != nil {
+		r.Missing = -1
+	}
+	e <- r
+}
+
+func TestServiceTellsOfCleanUpsAndRemovals(t *testing.T) {
+	dir := t.TempDir()
+	slots, files := slotsModule(t, filepath.Join(dir, "s")), filesModule(t, filepath.Join(dir, "f"))
+	var told removals
+	ended := make(ends, 10)
+	service, err := cleanup.Acquire(slots, files, cleanup.Hooks{Removed: told.note, Ended: ended.note})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release(t, service)
+	s := service.Value
+	if got := <-ended; got != (cleanup.Report{}) {
+		t.Errorf("told of %+v after the start", got)
+	}
+
+	reserveExpired(t, s.Slots())
+	all := cleanup.Options{Slots: true, Files: true}
+	got, err := s.CleanUp(t.Context(), all, nil)
+	if want := (cleanup.Report{Slots: 1}); err != nil || got != want || <-ended != want {
+		t.Errorf("CleanUp() = %+v, %v, want %+v told and returned", got, err, want)
+	}
+
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.CleanUp(canceled, all, nil); !errors.Is(err, context.Canceled) || len(ended) > 0 {
+		t.Errorf("CleanUp() = %v, %d ends told", err, len(ended))
+	}
+
+	p := &pair{t: t, slots: s.Slots().(*badger.Slots), files: s.Files().(*disk.Files), under: make(map[string]store.Upload)}
+	now := time.Now()
+	deleted, kept, missing := p.upload(now, published), p.upload(now, published), p.upload(now, published)
+	p.remove(missing)
+	if got, err := s.Remove(t.Context(), deleted.ID, cleanup.Deleted); err != nil || got.ID != deleted.ID {
+		t.Errorf("Remove() = %+v, %v", got, err)
+	}
+	v, err := s.Verify(t.Context(), true, nil)
+	if err != nil || v.Repaired != 1 || v.Slots != 2 || v.Files != 1 {
+		t.Errorf("Verify() = %+v, %v", v, err)
+	}
+	old := cleanup.Options{Files: true, OlderThan: time.Nanosecond}
+	if got, err := s.CleanUp(t.Context(), old, nil); err != nil || got.Files != 1 || <-ended != got {
+		t.Errorf("CleanUp() = %+v, %v, want one removed and told", got, err)
+	}
+	told.expect(t, map[string]cleanup.Reason{deleted.ID: cleanup.Deleted, kept.ID: cleanup.Old, missing.ID: cleanup.Missing})
 }

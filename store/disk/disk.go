@@ -219,8 +219,14 @@ func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// failed wraps an error of the file system, so that callers can tell it.
+// failed wraps an error of the file system, so that callers can tell it. It has
+// no path: the name in it is the user's, and errors are logged.
 func failed(doing string, err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("%s: %w", path.Op, path.Err)
+	} else if link, ok := errors.AsType[*os.LinkError](err); ok {
+		err = fmt.Errorf("%s: %w", link.Op, link.Err)
+	}
 	switch {
 	case errors.Is(err, os.ErrClosed):
 		err = store.ErrClosed

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"slices"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
@@ -17,29 +19,41 @@ func (f *Files) List(ctx context.Context, after string, limit int) ([]store.File
 	if limit <= 0 {
 		limit = defaultLimit
 	}
-	shards, err := fs.ReadDir(f.root.FS(), ".")
+	shards, err := names(f.root)
 	if err != nil {
 		return nil, "", failed("listing files", err)
 	}
 	p := page{after: after, limit: limit}
-	for _, entry := range shards {
+	for _, name := range shards {
 		if p.full {
 			break
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, "", err
 		}
-		// What is not a shard has no file of ours in it.
-		if name := entry.Name(); entry.IsDir() && len(name) == shardChars && name+"/~" > after {
-			if err := f.listShard(name, &p); err != nil {
-				return nil, "", failed("listing files", err)
-			}
+		if len(name) != shardChars || name+"/~" <= after {
+			continue
+		}
+		if err := f.listShard(name, &p); err != nil {
+			return nil, "", failed("listing files", err)
 		}
 	}
 	if !p.full {
 		p.last = ""
 	}
 	return p.files, p.last, nil
+}
+
+// names returns the names in a directory, in order. Nothing else is asked of
+// the files, as that would take most of the time.
+func names(root *os.Root) ([]string, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	list, err := dir.Readdirnames(-1)
+	slices.Sort(list)
+	return list, errors.Join(err, dir.Close())
 }
 
 // page is a part of a listing.
@@ -51,21 +65,26 @@ type page struct {
 	full  bool   // there are more files than the limit
 }
 
+// listShard adds the files of a shard. What is not a directory has no file of
+// ours in it.
 func (f *Files) listShard(name string, p *page) error {
+	stat, err := f.root.Lstat(name)
+	if err != nil || !stat.IsDir() {
+		return ifThere(err)
+	}
 	s, err := f.shard(name, false)
 	if err != nil {
 		return ifThere(err)
 	}
-	entries, err := fs.ReadDir(s.root.FS(), ".")
+	files, err := names(s.root)
 	if err != nil {
 		return ifThere(err)
 	}
-	for _, entry := range entries {
-		path := name + "/" + entry.Name()
-		if path <= p.after {
+	for _, file := range files {
+		if name+"/"+file <= p.after {
 			continue
 		}
-		info, ok, err := f.info(s, entry.Name())
+		info, ok, err := f.info(s, file)
 		if err != nil {
 			return err
 		}
@@ -77,7 +96,7 @@ func (f *Files) listShard(name string, p *page) error {
 			return nil
 		}
 		p.files = append(p.files, info)
-		p.last = path
+		p.last = info.Path
 	}
 	return nil
 }
@@ -94,7 +113,7 @@ func (f *Files) info(s *shard, name string) (store.FileInfo, bool, error) {
 	if err != nil {
 		return store.FileInfo{}, false, ifThere(err)
 	}
-	info.Size = stat.Size()
+	info.Size, info.Path = stat.Size(), s.name+"/"+name
 	return info, stat.Mode().IsRegular(), nil
 }
 

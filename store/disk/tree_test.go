@@ -91,7 +91,7 @@ func TestForeignFilesAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, next, err := f.List(t.Context(), "", 100)
-	if err != nil || next != "" || len(files) != 1 || files[0].ID != ref.ID {
+	if err != nil || next != "" || len(files) != 1 || files[0].ID != ref.ID || files[0].Path != f.Path(ref) {
 		t.Errorf("listed %+v, %q, %v, want %s only", files, next, err, ref.ID)
 	}
 }
@@ -169,7 +169,10 @@ func TestPowerCutMayTakeTheNewName(t *testing.T) {
 	}
 
 	f = open(t, dir)
-	want := store.FileInfo{FileRef: store.FileRef{ID: ref.ID, Attempt: ref.Attempt}, Size: 3}
+	want := store.FileInfo{
+		FileRef: store.FileRef{ID: ref.ID, Attempt: ref.Attempt}, Size: 3,
+		Path: filepath.ToSlash(filepath.Join(filepath.Dir(f.Path(ref)), filepath.Base(parts[0]))),
+	}
 	if files := listAll(t, f); len(files) != 1 || files[0] != want {
 		t.Errorf("listed %+v, want %+v", files, want)
 	}

@@ -77,6 +77,25 @@ func testListInProgress(t *testing.T, f store.Files) {
 	wantFiles(t, f, publishedInfo(ref, 1000))
 }
 
+func testListPaths(t *testing.T, f store.Files) {
+	paths := make(map[string]store.FileRef)
+	for range 10 {
+		publishFile(t, f, newFileRef("a"), nil)
+	}
+	files, _, err := f.List(t.Context(), "", 100)
+	noError(t, "List", err)
+	for _, info := range files {
+		if other, taken := paths[info.Path]; taken {
+			t.Errorf("%+v and %+v are both at %q", other, info.FileRef, info.Path)
+		}
+		paths[info.Path] = info.FileRef
+		noError(t, "Delete", f.Delete(t.Context(), info.FileRef))
+	}
+	if len(files) != 10 {
+		t.Errorf("%d files listed, want 10", len(files))
+	}
+}
+
 func testPath(t *testing.T, f store.Files) {
 	seen := make(map[string]bool)
 	for _, name := range []string{"image.png", "a", "a-b_c.tar.gz", strings.Repeat("a", 196) + ".pdf"} {

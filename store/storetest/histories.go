@@ -3,7 +3,6 @@ package storetest
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -29,7 +28,7 @@ func histories(t *testing.T, open OpenSlots) {
 			s, reopen := open(t)
 			rnd := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // a test repeats itself
 			var events []*event
-			now := Epoch
+			now := Epoch.Add(time.Hour) // a day ends meanwhile
 			for step := range 600 {
 				now = now.Add(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
 				switch step % 100 {
@@ -48,6 +47,7 @@ func histories(t *testing.T, open OpenSlots) {
 				events = change(t, s, rnd, events, now)
 				if step%10 == 9 {
 					compare(t, s, events, limits, now)
+					compareViews(t, s, rnd, events, now)
 				}
 			}
 		})
@@ -62,7 +62,9 @@ func change(t *testing.T, s store.Slots, rnd *rand.Rand, events []*event, now ti
 		jid := fmt.Sprint(rnd.IntN(3), "@example.com")
 		slot := NewSlot(jid, 1+rnd.Int64N(100), now.Sub(Epoch))
 		slot.Deadline = now.Add(time.Duration(1+rnd.IntN(600)) * time.Second)
-		reserve(t, s, slot)
+		if !checkedReserve(t, s, slot, someLimits(rnd)) {
+			return events
+		}
 		slot.State = store.Waiting
 		return append(events, &event{Slot: slot})
 	}
@@ -87,7 +89,11 @@ func change(t *testing.T, s store.Slots, rnd *rand.Rand, events []*event, now ti
 		}
 		e.inFlight = false
 	case e.inFlight:
-		slot, err := s.Commit(ctx, e.ID, store.Result{Attempt: store.NewAttempt(), At: now})
+		r := store.Result{Attempt: store.NewAttempt(), At: now}
+		if rnd.IntN(2) == 0 {
+			r.Expires = now.Add(time.Duration(1+rnd.IntN(600)) * time.Second)
+		}
+		slot, err := s.Commit(ctx, e.ID, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,103 +163,4 @@ func lapsing(events []*event, now time.Time) (n int64) {
 		}
 	}
 	return n
-}
-
-// listing pages through slots while others come and go.
-func listing(t *testing.T, open OpenSlots) {
-	s, _ := open(t)
-	ctx := t.Context()
-	var stay []string
-	for i := range 30 {
-		slot := NewSlot(fmt.Sprint("u", i%3, "@example.com"), 1, time.Duration(i)*time.Second)
-		slot.Name = fmt.Sprint("Photo ", i, ".JPG")
-		reserve(t, s, slot)
-		if i%2 == 0 {
-			stay = append(stay, slot.ID)
-		}
-	}
-	slices.Reverse(stay)
-	gone := pages(t, s, store.Query{Limit: 100})
-	if len(gone) != 30 {
-		t.Fatalf("%d slots listed, want 30", len(gone))
-	}
-
-	var seen []string
-	q := store.Query{Limit: 4}
-	for i := 0; ; i++ {
-		page, err := s.List(ctx, q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, slot := range page.Slots {
-			seen = append(seen, slot.ID)
-		}
-		for _, id := range gone[min(4*i, 29):min(4*i+6, 30)] { // around the cursor
-			if !slices.Contains(stay, id) {
-				_, _ = s.Delete(ctx, id, Epoch)
-			}
-		}
-		reserve(t, s, NewSlot("new@example.com", 1, time.Hour))
-		if q.After = page.Next; q.After == "" {
-			break
-		}
-	}
-	var stayed []string
-	for _, id := range seen {
-		if slices.Contains(stay, id) {
-			stayed = append(stayed, id)
-		}
-	}
-	if !slices.Equal(stayed, stay) {
-		t.Errorf("of the slots that stayed the listing had\n%v, want\n%v", stayed, stay)
-	}
-
-	upload(t, s, mustGet(t, s, stay[0]), Epoch, 0)
-	for name, tc := range map[string]struct {
-		q    store.Query
-		want int
-	}{
-		"all":               {store.Query{To: Epoch.Add(time.Minute)}, 15},
-		"one JID":           {store.Query{JID: "u0@example.com"}, 5},
-		"no such JID":       {store.Query{JID: "u@example.com"}, 0},
-		"text of name":      {store.Query{Text: "photo 2"}, 6}, // 2, 20, 22 ... 28
-		"text of JID":       {store.Query{Text: "U1@EXAMPLE"}, 5},
-		"uploaded":          {store.Query{State: store.Uploaded}, 1},
-		"from is inclusive": {store.Query{From: Epoch.Add(26 * time.Second), To: Epoch.Add(time.Minute)}, 2},
-		"to is exclusive":   {store.Query{To: Epoch.Add(2 * time.Second)}, 1},
-	} {
-		tc.q.Limit = 2
-		if got := pages(t, s, tc.q); len(got) != tc.want {
-			t.Errorf("%s: %d slots, want %d", name, len(got), tc.want)
-		}
-	}
-	if _, err := s.List(ctx, store.Query{After: "no cursor"}); err == nil {
-		t.Error("a wrong cursor is no error")
-	}
-}
-
-func mustGet(t *testing.T, s store.Slots, id string) store.Slot {
-	t.Helper()
-	slot, err := s.Get(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slot
-}
-
-// pages returns the IDs of all pages.
-func pages(t *testing.T, s store.Slots, q store.Query) (ids []string) {
-	t.Helper()
-	for {
-		page, err := s.List(t.Context(), q)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, slot := range page.Slots {
-			ids = append(ids, slot.ID)
-		}
-		if q.After = page.Next; q.After == "" {
-			return ids
-		}
-	}
 }

@@ -90,7 +90,56 @@ func Stores(t *testing.T, open OpenPair) {
 	for i, last := range steps {
 		t.Run("a crash after "+last.name, func(t *testing.T) { crashAfter(t, open, steps[:i+1]) })
 	}
+	for i, last := range steps[:stepsToPublish] {
+		t.Run("a removal after "+last.name, func(t *testing.T) { removeAfter(t, open, steps[:i+1], steps[i+1:stepsToPublish]) })
+	}
 	t.Run("of two racing uploads the winner's bytes are served", func(t *testing.T) { racingUploads(t, open) })
+}
+
+// stepsToPublish are those of a handler, without the removal.
+const stepsToPublish = 8
+
+// removeAfter removes an upload of which some steps are done. Those that are
+// left find it gone, sooner or later, and a clean-up finds nothing to do.
+func removeAfter(t *testing.T, open OpenPair, done, left []step) {
+	p, reopen := open(t)
+	other := reserve(t, p.Slots, NewSlot("b@example.com", int64(len(content)), 0))
+	if err := put(t, p, other.ID, store.NewAttempt(), content); err != nil {
+		t.Fatal(err)
+	}
+	l := newLife()
+	for _, s := range done {
+		if err := s.do(t, p, l); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+	}
+	cleaner := cleanup.Cleaner{Slots: p.Slots, Files: p.Files}
+	if slot, err := cleaner.Remove(t.Context(), l.slot.ID, Epoch, cleanup.Deleted); err != nil || slot.ID != l.slot.ID {
+		t.Fatalf("Remove() = %+v, %v", slot, err)
+	}
+	var failed error
+	for _, s := range left {
+		if failed = s.do(t, p, l); failed != nil {
+			break
+		}
+	}
+	if len(left) > 0 && !errors.Is(failed, store.ErrNotFound) {
+		t.Errorf("the upload to a removed slot ended with %v", failed)
+	}
+	if l.upload != nil {
+		if err := l.upload.Abort(); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 2 {
+		expectTotals(t, p.Slots, Epoch.Add(time.Second), store.Totals{StoredFiles: 1, StoredBytes: other.Size})
+		expectFiles(t, p, true)
+		cleaner = cleanup.Cleaner{Slots: p.Slots, Files: p.Files}
+		if r, err := cleaner.Run(t.Context(), Epoch.Add(time.Second)); r != (cleanup.Report{}) || err != nil {
+			t.Errorf("Run() = %+v, %v, want nothing to do", r, err)
+		}
+		p = reopen()
+	}
 }
 
 func crashAfter(t *testing.T, open OpenPair, steps []step) {

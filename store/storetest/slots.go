@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,8 +41,16 @@ func Slots(t *testing.T, open OpenSlots) {
 	t.Run("an upload in flight holds its quota", func(t *testing.T) { inFlight(t, open) })
 	t.Run("windows remember what was removed", func(t *testing.T) { memory(t, open) })
 	t.Run("accounts survive the death of the process", func(t *testing.T) { histories(t, open) })
+	t.Run("a check answers what a reservation would, and takes nothing", func(t *testing.T) { checks(t, open) })
+	t.Run("a waiting slot tells of its upload in flight", func(t *testing.T) { tellsOfFlights(t, open) })
+	t.Run("a late commit is never taken for an unused slot", func(t *testing.T) { lateCommits(t, open) })
 	t.Run("expired ones are listed, longest ago first", func(t *testing.T) { expired(t, open) })
 	t.Run("listings are right while slots come and go", func(t *testing.T) { listing(t, open) })
+	t.Run("listings tell states of their time", func(t *testing.T) { states(t, open) })
+	t.Run("listings go on after any ID, and after nothing else", func(t *testing.T) { cursors(t, open) })
+	t.Run("users are listed by what they have stored", func(t *testing.T) { users(t, open) })
+	t.Run("days count the uploads that were made", func(t *testing.T) { days(t, open) })
+	t.Run("a copy is written whole or with an error", func(t *testing.T) { backup(t, open) })
 	t.Run("deleting an upload in flight denies it the slot", func(t *testing.T) { deleteInFlight(t, open) })
 }
 
@@ -329,95 +336,5 @@ func deleteInFlight(t *testing.T, open OpenSlots) {
 	expectTotals(t, s, Epoch, store.Totals{})
 	if u := usage(t, s, slot.JID, quota.Limits{}, Epoch); u.WaitingSlots != 0 {
 		t.Errorf("usage %+v", u)
-	}
-}
-
-// race calls f(0) to f(n-1) at once and returns their errors.
-func race(n int, f func(int) error) []error {
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	start := make(chan struct{})
-	for i := range n {
-		wg.Go(func() {
-			<-start
-			errs[i] = f(i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	return errs
-}
-
-func reserve(t *testing.T, s store.Slots, slot store.Slot) store.Slot {
-	t.Helper()
-	if err := s.Reserve(t.Context(), slot, free); err != nil {
-		t.Fatal(err)
-	}
-	return slot
-}
-
-// upload uploads to the slot at now, to be kept for keep, 0 for ever.
-func upload(t *testing.T, s store.Slots, slot store.Slot, now time.Time, keep time.Duration) store.Slot {
-	t.Helper()
-	if _, err := s.Begin(t.Context(), slot.ID, now); err != nil {
-		t.Fatal(err)
-	}
-	r := store.Result{ContentType: "image/png", Attempt: store.NewAttempt(), At: now}
-	if keep > 0 {
-		r.Expires = now.Add(keep)
-	}
-	slot, err := s.Commit(t.Context(), slot.ID, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slot
-}
-
-func usage(t *testing.T, s store.Slots, jid string, l quota.Limits, now time.Time) quota.Usage {
-	t.Helper()
-	u, err := s.Usage(t.Context(), jid, l, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-func remember(t *testing.T, s store.Slots, d time.Duration) {
-	t.Helper()
-	if err := s.Remember(t.Context(), d); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func second[T any](_ T, err error) error { return err }
-
-func expectErr(t *testing.T, what string, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("%s: %v, want %v", what, err, want)
-	}
-}
-
-func expectTotals(t *testing.T, s store.Slots, now time.Time, want store.Totals) {
-	t.Helper()
-	if got, err := s.Totals(t.Context(), now); err != nil || got != want {
-		t.Errorf("totals are %+v, %v; want %+v", got, err, want)
-	}
-}
-
-func expectSlot(t *testing.T, s store.Slots, want store.Slot) {
-	t.Helper()
-	got, err := s.Get(t.Context(), want.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range []*time.Time{&got.Reserved, &got.Deadline, &got.Uploaded, &got.Expires, &want.Reserved, &want.Deadline, &want.Uploaded, &want.Expires} {
-		*p = p.UTC()
-	}
-	if want.Attempt == "" {
-		want.Attempt = got.Attempt
-	}
-	if got != want {
-		t.Errorf("slot is\n%+v, want\n%+v", got, want)
 	}
 }
