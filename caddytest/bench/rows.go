@@ -21,6 +21,8 @@ var rows = []row{
 	{"put-small", "/s", uploads(100<<10, 8, 2000)},
 	{"put-large", "/s", uploads(10<<20, 4, 60)},
 	{"memory", "MiB", memory},
+	{"list", "ms", list},
+	{"watched", "/s", watched},
 }
 
 // ours is the site of this module, with all quotas on.

@@ -37,7 +37,12 @@ func (b *bench) build() (err error) {
 
 // startCaddy starts Caddy with sites. %DIR% in them is the process's directory.
 func (b *bench) startCaddy(sites string, addrs ...string) (*process, error) {
-	const global = "{\n\tadmin off\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n}\n"
+	return b.startCaddyWithAdmin("off", sites, addrs...)
+}
+
+// startCaddyWithAdmin is startCaddy with an admin endpoint.
+func (b *bench) startCaddyWithAdmin(admin, sites string, addrs ...string) (*process, error) {
+	global := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n}\n", admin)
 	return b.start(addrs, global+sites, b.caddy, "run", "--config", "config", "--adapter", "caddyfile")
 }
 

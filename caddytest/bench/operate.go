@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// startFilled starts this module with an admin endpoint, and takes slots.
+func (b *bench) startFilled(slots int) (addr, admin string, err error) {
+	addr, admin = freeAddr(), freeAddr()
+	if _, err := b.startCaddyWithAdmin(admin, fmt.Sprintf(ours, "http://"+addr), addr, admin); err != nil {
+		return "", "", err
+	}
+	fill := load{addr: addr, conns: 64, count: slots, request: asks(addr, 1, users(10_000)...), status: 200}
+	_, err = fill.run()
+	return addr, admin, err
+}
+
+// list compares the first page of many uploads with that of few.
+func list(b *bench) ([]side, error) {
+	const many, few = 1_000_000, 1000
+	_, large, err := b.startFilled(many)
+	_, small, smallErr := b.startFilled(few)
+	if err := errors.Join(err, smallErr); err != nil {
+		return nil, err
+	}
+	page := func(name, admin string) side {
+		return of(name, load{addr: admin, conns: 1, count: 200, request: inTurn(get(admin, "/xmpp_upload/uploads")), status: 200}, p50)
+	}
+	return []side{page("1,000,000 slots", large), page("1,000 slots", small)}, nil
+}
+
+// watched compares slots while an operator looks every second with slots while
+// nobody does.
+func watched(b *bench) ([]side, error) {
+	addr, admin, err := b.startFilled(100_000)
+	if err != nil {
+		return nil, err
+	}
+	l := load{addr: addr, conns: 16, time: 2 * b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}
+	return []side{
+		{"slots, watched", func() (float64, error) {
+			ctx, cancel := context.WithCancel(context.Background())
+			seen := make(chan error, 1)
+			go func() { seen <- watch(ctx, admin) }()
+			m, err := l.run()
+			cancel()
+			return m.perSecond, errors.Join(err, <-seen)
+		}},
+		of("slots, unwatched", l, rate),
+	}, nil
+}
+
+// watch asks what an operator and his Prometheus ask, every second.
+func watch(ctx context.Context, admin string) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		for _, path := range []string{
+			"/xmpp_upload/uploads", "/xmpp_upload/uploads?state=uploaded", "/xmpp_upload/uploads?jid=user1@example.com",
+			"/xmpp_upload/users", "/xmpp_upload/users/user1@example.com", "/xmpp_upload/stats", "/metrics",
+		} {
+			if err := look(ctx, "http://"+admin+path); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func look(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", url, resp.Status)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
