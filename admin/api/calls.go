@@ -111,9 +111,6 @@ func stats(r *request) error {
 
 func cleanUp(r *request) error {
 	o := cleanup.Options{Slots: r.boolean("slots", true), Files: r.boolean("files", true), OlderThan: r.duration("older_than")}
-	if r.wrong == nil && !o.Files && (!o.Slots || o.OlderThan > 0) {
-		return &paramError{"files", "nothing would be removed that was asked for; leave out files=false"}
-	}
 	return r.lasting(func(ctx context.Context, progress cleanup.Progress) (any, error) {
 		c, err := r.stores.CleanUp(ctx, o, progress)
 		return c, withDone(err, c.Removal)

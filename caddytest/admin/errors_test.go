@@ -46,8 +46,6 @@ func TestMistakesAreToldWithTheirRemedy(t *testing.T) {
 		{"POST", "cleanup?older_than=0s", 400, []string{"older_than"}},
 		{"POST", "cleanup?older_than=-1h", 400, []string{"older_than"}},
 		{"POST", "cleanup?older_than=", 400, []string{"older_than", "without a value"}},
-		{"POST", "cleanup?older_than=1d&files=false", 400, []string{"files"}},
-		{"POST", "cleanup?slots=false&files=false", 400, []string{"files"}},
 		{"POST", "cleanup?progress=maybe", 400, []string{"progress"}},
 		{"POST", "verify?repair=1", 400, []string{"repair", "true nor false"}},
 		{"GET", "", 404, []string{"uploads, users"}},

@@ -60,6 +60,8 @@ func TestCleanUpRemovesWhatIsAskedFor(t *testing.T) {
 		"?older_than=1ms":               {Slots: 1, Files: 2, Bytes: 30},
 		"?older_than=1ms&slots=false":   {Files: 2, Bytes: 30},
 		"?older_than=30d":               {Slots: 1, Files: 1, Bytes: 10},
+		"?older_than=1ms&files=false":   {Slots: 1},
+		"?slots=false&files=false":      {},
 		"?older_than=30d&progress=true": {Slots: 1, Files: 1, Bytes: 10},
 	} {
 		t.Run(query, func(t *testing.T) {

@@ -93,7 +93,7 @@ func program(t *testing.T, name string) string {
 			return path
 		}
 	}
-	message := name + " is not installed; Debian's package is " + name
+	message := name + " is not installed; Debian's package is " + strings.Replace(name, "promtool", "prometheus", 1)
 	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
 		t.Fatal(message)
 	}
