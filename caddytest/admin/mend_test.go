@@ -57,10 +57,10 @@ func TestCleanUpRemovesWhatIsAskedFor(t *testing.T) {
 		"?slots=true&files=true":        {Slots: 1, Files: 1, Bytes: 10},
 		"?files=false":                  {Slots: 1},
 		"?slots=false":                  {Files: 1, Bytes: 10},
-		"?older_than=1ms":               {Slots: 1, Files: 2, Bytes: 30},
-		"?older_than=1ms&slots=false":   {Files: 2, Bytes: 30},
+		"?older_than=1us":               {Slots: 1, Files: 2, Bytes: 30},
+		"?older_than=1us&slots=false":   {Files: 2, Bytes: 30},
 		"?older_than=30d":               {Slots: 1, Files: 1, Bytes: 10},
-		"?older_than=1ms&files=false":   {Slots: 1},
+		"?older_than=1us&files=false":   {Slots: 1},
 		"?slots=false&files=false":      {},
 		"?older_than=30d&progress=true": {Slots: 1, Files: 1, Bytes: 10},
 	} {

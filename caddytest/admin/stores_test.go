@@ -106,7 +106,7 @@ func TestStoresAreSeenTogetherAndOneByOne(t *testing.T) {
 	w.removes("DELETE", "users/a@example.com?"+store1(w.storeA), admin.Removal{Files: 1, Bytes: 10})
 	w.removes("DELETE", "users/a@example.com", admin.Removal{Files: 1, Bytes: 20})
 	w.removes("DELETE", "uploads/"+three, admin.Removal{Files: 1, Bytes: 25})
-	if got := w.cleanUp("?older_than=1ms").Removal; got != (admin.Removal{Files: 1, Bytes: 5}) {
+	if got := w.cleanUp("?older_than=1us").Removal; got != (admin.Removal{Files: 1, Bytes: 5}) {
 		t.Errorf("the clean-up removed %+v", got)
 	}
 }
