@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -12,19 +13,25 @@ import (
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
-const (
-	// cachedClaims bounds the memory of accounts, to about 40 MiB under a flood
-	// of slots. One account may exceed it alone.
-	cachedClaims = 1 << 20
-	// cachedFor is how long an account stays that nobody uses.
-	cachedFor = 10 * time.Minute
-)
+// cachedFor is how long an account stays that nobody uses.
+const cachedFor = 10 * time.Minute
 
-// accounts holds the accounts that were used last. It belongs to the writer.
+// accounts holds the accounts that are in use. It belongs to the writer.
 type accounts struct {
+	// most is the weight that bounds the memory of all. One account may exceed
+	// it alone.
+	most   int
 	byJID  map[string]*list.Element
 	recent list.List // of *cachedAccount, the latest in front
 	weight int
+}
+
+// mostClaims returns how many claims the accounts may hold: what fits into a
+// sixteenth of the memory that Go may use, but about 40 MiB at least, and
+// 240 MiB at most. Few servers ever need as much.
+func mostClaims() int {
+	const claim, least, most = 40, 1 << 20, 6 << 20
+	return int(min(max(debug.SetMemoryLimit(-1)/16/claim, least), most))
 }
 
 type cachedAccount struct {
@@ -60,29 +67,33 @@ func (a *accounts) weigh(acct *cachedAccount) {
 	a.weight += acct.weight
 }
 
-// evict forgets the accounts that were not used for longest, while there are
-// too many.
+// evict forgets some accounts while there are too many. Which ones is left to
+// chance: where more JIDs take turns than fit, the one that was not used for
+// longest would be the next that is needed.
 func (a *accounts) evict() {
-	for a.weight > cachedClaims && a.recent.Len() > 1 {
-		a.forgetLast()
+	for _, e := range a.byJID {
+		if a.weight <= a.most || a.recent.Len() <= 1 {
+			return
+		}
+		a.forget(e)
 	}
 }
 
 // evictIdle forgets the accounts that nobody has used for a while.
 func (a *accounts) evictIdle(now time.Time) {
 	for last := a.recent.Back(); last != nil && now.Sub(last.Value.(*cachedAccount).used) > cachedFor; last = a.recent.Back() {
-		a.forgetLast()
+		a.forget(last)
 	}
 }
 
-func (a *accounts) forgetLast() {
-	acct := a.recent.Remove(a.recent.Back()).(*cachedAccount)
+func (a *accounts) forget(e *list.Element) {
+	acct := a.recent.Remove(e).(*cachedAccount)
 	delete(a.byJID, acct.jid)
 	a.weight -= acct.weight
 }
 
 // reset forgets all accounts.
-func (a *accounts) reset() { *a = accounts{} }
+func (a *accounts) reset() { *a = accounts{most: a.most} }
 
 // load is an account on its way from the database to the writer.
 type load struct {

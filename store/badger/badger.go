@@ -72,9 +72,10 @@ func Open(dir string) (*Slots, error) {
 		dir: dir, db: db,
 		jobs: make(chan *job, batchJobs), loaded: make(chan load), calls: make(chan func()),
 		quit: make(chan struct{}), stopped: make(chan struct{}),
-		parked:  make(map[string][]*job),
-		log:     writeAheadLog{dir: dir, files: make(map[string]*logFile)},
-		flights: make(map[string]*flight), flightsOf: make(map[string]map[string]*flight),
+		accounts: accounts{most: mostClaims()},
+		parked:   make(map[string][]*job),
+		log:      writeAheadLog{dir: dir, files: make(map[string]*logFile)},
+		flights:  make(map[string]*flight), flightsOf: make(map[string]map[string]*flight),
 	}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), db.Close())
