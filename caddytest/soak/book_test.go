@@ -98,6 +98,11 @@ func (b *book) cutOffRemoval(w *upload) { b.removing = w }
 // cutOffAmid is called for a removal amid an upload, one without an answer.
 func (b *book) cutOffAmid(w *upload) { b.waiting, b.amid = without(b.waiting, w), w }
 
+// pending reports whether it is unknown what became of something.
+func (b *book) pending() bool {
+	return b.cut != nil || b.removing != nil || b.amid != nil || b.purging
+}
+
 // unsure drops what was stored and has ended since, or never was stored.
 func (b *book) unsure(w *upload, now time.Time) {
 	b.forget(w)

@@ -14,6 +14,13 @@ import (
 // removal is the admin API's answer.
 type removal struct{ Slots, Files, Bytes int64 }
 
+// halfDone reports whether a removal may have removed some: its answer got lost,
+// or there was no space to record that the file is gone.
+func halfDone(err error) bool {
+	code := status(err)
+	return code == noAnswer || code == http.StatusInsufficientStorage
+}
+
 // remove has the operator delete a slot or a file of the user.
 func (u *user) remove(w *upload) error {
 	var r removal
@@ -25,7 +32,7 @@ func (u *user) remove(w *upload) error {
 			return fmt.Errorf("%w: removing one upload of %d bytes removed %+v", errWrong, w.size, r)
 		}
 		u.removed(w)
-	case status(err) == noAnswer:
+	case halfDone(err):
 		u.cutOffRemoval(w)
 	case status(err) == http.StatusNotFound && w.mayHaveExpired(time.Now(), u.keep) && !u.mayBeAway.Load():
 		u.forget(w)
@@ -46,7 +53,7 @@ func (u *user) removeAmidUpload(w *upload) error {
 	u.counts[raced].Add(1)
 	now, code := time.Now(), status(putErr)
 	switch {
-	case code == noAnswer || status(err) == noAnswer:
+	case code == noAnswer || halfDone(err):
 		u.cutOffAmid(w)
 		return errors.Join(err, putErr)
 	case code == http.StatusOK && (err != nil || r.Files == 1):
@@ -74,9 +81,7 @@ func (u *user) purge() error {
 	var r removal
 	err := u.api("DELETE", "users/"+u.jid, &r)
 	if err != nil {
-		if status(err) == noAnswer {
-			u.purging = true
-		}
+		u.purging = halfDone(err)
 		return err
 	}
 	u.counts[purged].Add(1)

@@ -35,8 +35,7 @@ const (
 	within = time.Second
 	// diskSize is more than all users may store, and the slots with it.
 	diskSize = 768 * mib
-	// reserve is what a filled disk has left: the slots database refuses then,
-	// and can still finish what it has begun with.
+	// reserve is what is left on a disk that is almost full.
 	reserve = 40 * mib
 	// maxResident bounds Caddy's memory, also at its highest.
 	maxResident = 400 * mib
@@ -88,6 +87,7 @@ func (s *service) site(lines ...string) string {
 	block := append([]string{
 		"allow short.example.com {\n" + limits + "keep 4s\n}",
 		"allow example.com {\n" + limits + "keep forever\n}",
+		"allow unlimited.example.com",
 		"put_timeout 5s",
 		"min_free_space 8MiB",
 		"slots badger " + filepath.Join(s.dir, "slots"),

@@ -90,7 +90,9 @@ type load struct {
 	users []*user
 
 	steps  atomic.Int64
-	stop   atomic.Bool // users finish their step and rest
+	stop   atomic.Bool  // users finish their step and rest until the next round
+	atWork atomic.Int64 // users that have not stopped in this round
+	gate   sync.RWMutex // users rest while it is locked
 	counts [numOutcomes]atomic.Int64
 	rounds map[string]int
 }
@@ -140,10 +142,15 @@ func (l *load) round(e event) {
 	defer tick.Stop()
 	var working sync.WaitGroup
 	for _, u := range l.users {
+		l.atWork.Add(1)
 		working.Go(func() {
+			defer l.atWork.Add(-1)
 			for !l.stop.Load() {
 				<-tick.C
-				if !u.step() {
+				l.gate.RLock()
+				ok := u.step()
+				l.gate.RUnlock()
+				if !ok {
 					return
 				}
 				l.steps.Add(1)
@@ -170,9 +177,8 @@ func (l *load) round(e event) {
 // awaitSteps waits until the users have done some more, or all have stopped.
 func (l *load) awaitSteps() {
 	enough := l.steps.Load() + 50 + l.rnd.Int64N(500)
-	deadline := time.Now().Add(rig.Patience)
 	rig.Await(l.t, "users to do something", func() bool {
-		return l.steps.Load() >= enough || l.t.Failed() || l.mayLose.Load() && time.Now().After(deadline.Add(-rig.Patience/2))
+		return l.steps.Load() >= enough || l.atWork.Load() == 0 || l.t.Failed()
 	})
 }
 

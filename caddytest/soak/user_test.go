@@ -92,7 +92,8 @@ func (u *user) step() bool {
 }
 
 // accept is true for what may be. What is refused for reasons that hold in this
-// round is no error; who got no answer stops.
+// round is no error; who does not know what became of something stops until the
+// end of the round.
 func (u *user) accept(err error) bool {
 	code := status(err)
 	switch {
@@ -100,7 +101,7 @@ func (u *user) accept(err error) bool {
 		return true
 	case code == http.StatusInsufficientStorage && u.mayBeFull.Load():
 		u.counts[noSpace].Add(1)
-		return true
+		return !u.pending()
 	case (code == http.StatusGone || code == http.StatusNotFound) && u.mayBeAway.Load():
 		u.counts[away].Add(1)
 		return true

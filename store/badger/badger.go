@@ -12,7 +12,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
+	"github.com/caddy-xmpp/xmpp-upload/store/space"
 )
 
 // Slots implements store.Slots.
@@ -35,7 +35,7 @@ type Slots struct {
 	stopped chan struct{} // closed when it has ended
 	readers sync.WaitGroup
 
-	measured atomic.Pointer[measurement]
+	free *space.Meter // the writer measures for each batch
 
 	// The writer's own.
 	accounts accounts
@@ -72,6 +72,7 @@ func Open(dir string) (*Slots, error) {
 		dir: dir, db: db,
 		jobs: make(chan *job, batchJobs), loaded: make(chan load), calls: make(chan func()),
 		quit: make(chan struct{}), stopped: make(chan struct{}),
+		free:     space.NewMeter(func() (int64, error) { return space.Free(dir) }),
 		accounts: accounts{most: mostClaims()},
 		parked:   make(map[string][]*job),
 		log:      writeAheadLog{dir: dir, files: make(map[string]*logFile)},
@@ -168,10 +169,7 @@ func (s *Slots) Remember(ctx context.Context, d time.Duration) error {
 
 // Free implements store.Slots.
 func (s *Slots) Free(context.Context) (int64, error) {
-	if m := s.measured.Load(); m != nil && time.Since(m.at) < measuredFor {
-		return m.free, nil
-	}
-	return s.measure()
+	return s.free.Recent()
 }
 
 // Close ends the writer and closes the database.
@@ -181,7 +179,7 @@ func (s *Slots) Close() error {
 	s.readers.Wait()
 	err := s.log.sync()
 	s.log.close()
-	if free, freeErr := s.measure(); freeErr == nil && free < roomToClose {
+	if free, freeErr := s.free.Measure(); freeErr == nil && free < roomToClose {
 		logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
 		leftOpen.Store(s.dir, s.db)
 		return err

@@ -2,7 +2,6 @@ package badger
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 	"github.com/caddy-xmpp/xmpp-upload/store/space"
@@ -91,23 +90,4 @@ func (s *Slots) noRoom(free, need int64, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: slots directory %s has %d MiB free, and needs %d MiB", store.ErrNoSpace, s.dir, free>>20, need>>20)
-}
-
-// measuredFor is how long a measurement of the free space is good for those who
-// only look: the writer measures for each batch.
-const measuredFor = 10 * time.Millisecond
-
-// measurement is how much space was free at a time.
-type measurement struct {
-	at   time.Time
-	free int64
-}
-
-func (s *Slots) measure() (int64, error) {
-	free, err := space.Free(s.dir)
-	if err != nil {
-		return 0, err
-	}
-	s.measured.Store(&measurement{time.Now(), free})
-	return free, nil
 }

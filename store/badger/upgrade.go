@@ -112,7 +112,7 @@ func (u *upgrader) commitIfBig() error {
 
 // commit commits the batch, if the disk has room for it, and begins another.
 func (u *upgrader) commit() error {
-	free, err := u.measure()
+	free, err := u.free.Measure()
 	if need := u.roomFor(roomToCommit); err != nil || free < need {
 		return u.noRoom(free, need, err)
 	}

@@ -184,7 +184,7 @@ func (s *Slots) commit(jobs []*job) {
 	}
 	b := s.newBatch()
 	defer b.txn.Discard()
-	free, freeErr := s.measure()
+	free, freeErr := s.free.Measure()
 	var soon, durable []*job
 	for _, j := range jobs {
 		acct := s.account(j)

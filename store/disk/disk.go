@@ -39,6 +39,7 @@ type Files struct {
 	// What uploads took of the free space before they were committed, and what
 	// of it ended since. Free tells why these are two that only grow.
 	taken, settled atomic.Int64
+	room           *space.Meter // free and taken
 
 	mu     sync.Mutex
 	closed bool
@@ -73,6 +74,7 @@ func openLocked(dir string, public bool) (_ *Files, err error) {
 		return nil, err
 	}
 	f := &Files{dir: dir, shards: make(map[string]*shard)}
+	f.room = space.NewMeter(f.measure)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.closeAll())
@@ -206,12 +208,17 @@ func (f *Files) Free(ctx context.Context) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	taken := f.taken.Load()
-	free, err := space.Free(f.dir)
+	room, err := f.room.Recent()
 	if err != nil {
 		return 0, err
 	}
-	return max(free+taken-f.settled.Load(), 0), nil
+	return max(room-f.settled.Load(), 0), nil
+}
+
+func (f *Files) measure() (int64, error) {
+	taken := f.taken.Load()
+	free, err := space.Free(f.dir)
+	return free + taken, err
 }
 
 // noSpace reports whether err means that the disk or its quota is used up.

@@ -135,6 +135,7 @@ func (f *Files) remove(ctx context.Context, ref store.FileRef) error {
 	if err == nil && ref.Name != "" {
 		err = s.remove(publishedName(ref))
 	}
+	f.room.Forget()
 	if err != nil {
 		return failed("deleting a file", err)
 	}

@@ -186,6 +186,7 @@ func (u *upload) Abort() error {
 	defer u.files.active.leave(u.ref.Attempt)
 	u.settle()
 	err := errors.Join(u.close(), u.shard.remove(partName(u.ref)))
+	u.files.room.Forget()
 	if err != nil {
 		return failed("aborting an upload", err)
 	}
