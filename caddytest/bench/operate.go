@@ -41,18 +41,46 @@ func watched(b *bench) ([]side, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.beside(addr, "watched", func(ctx context.Context) error { return watch(ctx, admin) }), nil
+}
+
+// tended compares slots while one verify after the other goes through 5,000
+// files with slots while none does.
+func tended(b *bench) ([]side, error) {
+	addr, admin, err := b.startFilled(1)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := upload(addr, 1<<10, 8, 5000); err != nil {
+		return nil, err
+	}
+	return b.beside(addr, "tended", func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			if err := ask(ctx, http.MethodPost, "http://"+admin+"/xmpp_upload/verify"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}), nil
+}
+
+// beside measures slots while an operator does something, and while he does not.
+func (b *bench) beside(addr, how string, do func(context.Context) error) []side {
 	l := load{addr: addr, conns: 16, time: 2 * b.duration, request: asks(addr, 1000, users(10_000)...), status: 200}
 	return []side{
-		{"slots, watched", func() (float64, error) {
+		{"slots, " + how, func() (float64, error) {
 			ctx, cancel := context.WithCancel(context.Background())
-			seen := make(chan error, 1)
-			go func() { seen <- watch(ctx, admin) }()
+			done := make(chan error, 1)
+			go func() { done <- do(ctx) }()
 			m, err := l.run()
 			cancel()
-			return m.perSecond, errors.Join(err, <-seen)
+			if failed := <-done; !errors.Is(failed, context.Canceled) {
+				err = errors.Join(err, failed)
+			}
+			return m.perSecond, err
 		}},
-		of("slots, unwatched", l, rate),
-	}, nil
+		of("slots, not "+how, l, rate),
+	}
 }
 
 // watch asks what an operator and his Prometheus ask, every second.
@@ -64,7 +92,7 @@ func watch(ctx context.Context, admin string) error {
 			"/xmpp_upload/uploads", "/xmpp_upload/uploads?state=uploaded", "/xmpp_upload/uploads?jid=user1@example.com",
 			"/xmpp_upload/users", "/xmpp_upload/users/user1@example.com", "/xmpp_upload/stats", "/metrics",
 		} {
-			if err := look(ctx, "http://"+admin+path); err != nil && ctx.Err() == nil {
+			if err := ask(ctx, http.MethodGet, "http://"+admin+path); err != nil {
 				return err
 			}
 		}
@@ -76,8 +104,8 @@ func watch(ctx context.Context, admin string) error {
 	}
 }
 
-func look(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func ask(ctx context.Context, method, url string) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
 	}
@@ -87,7 +115,7 @@ func look(ctx context.Context, url string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, resp.Status)
+		return fmt.Errorf("%s %s: %s", method, url, resp.Status)
 	}
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err

@@ -23,6 +23,7 @@ var rows = []row{
 	{"memory", "MiB", memory},
 	{"list", "ms", list},
 	{"watched", "/s", watched},
+	{"tended", "/s", tended},
 }
 
 // ours is the site of this module, with all quotas on.

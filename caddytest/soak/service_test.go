@@ -56,7 +56,7 @@ type service struct {
 	// unsettled is when an answer may have got lost the last time.
 	unsettled atomic.Pointer[time.Time]
 
-	baseGoroutines, baseDescriptors int
+	base measured // of Caddy at rest, just after its start
 }
 
 func newService(t *testing.T) *service {
@@ -194,9 +194,17 @@ func (s *service) tree() map[string]int64 {
 
 var goroutinesTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
 
-// measured returns how many goroutines Caddy runs, and its open descriptors but
-// for those of the slots database, which grow with it.
-func (s *service) measured() (goroutines, descriptors int) {
+// measured is what a process holds.
+type measured struct {
+	goroutines int
+	profile    string
+	// descriptors that are open, but for those of the slots database, which
+	// grow with it; and what they are.
+	descriptors int
+	open        []string
+}
+
+func (s *service) measured() (m measured) {
 	s.t.Helper()
 	resp, err := s.admin.Get("http://" + s.Admin + "/debug/pprof/goroutine?debug=1")
 	if err != nil {
@@ -204,11 +212,12 @@ func (s *service) measured() (goroutines, descriptors int) {
 	}
 	defer resp.Body.Close()
 	profile, err := io.ReadAll(resp.Body)
-	if m := goroutinesTotal.FindSubmatch(profile); m != nil {
-		goroutines, _ = strconv.Atoi(string(m[1]))
+	if total := goroutinesTotal.FindSubmatch(profile); total != nil {
+		m.goroutines, _ = strconv.Atoi(string(total[1]))
 	} else {
 		s.t.Fatalf("no profile of goroutines: %v: %s", err, profile)
 	}
+	m.profile = string(profile)
 	dir := fmt.Sprintf("/proc/%d/fd", s.PID())
 	open, err := os.ReadDir(dir)
 	if err != nil {
@@ -216,16 +225,17 @@ func (s *service) measured() (goroutines, descriptors int) {
 	}
 	for _, fd := range open {
 		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !strings.HasPrefix(to, filepath.Join(s.dir, "slots")) {
-			descriptors++
+			m.open = append(m.open, to)
 		}
 	}
-	return goroutines, descriptors
+	m.descriptors = len(m.open)
+	return m
 }
 
 // measure notes what Caddy needs at rest, just after its start.
 func (s *service) measure() {
 	s.t.Helper()
-	s.baseGoroutines, s.baseDescriptors = s.measured()
+	s.base = s.measured()
 }
 
 // expectNothingLeft expects that Caddy at rest needs what it needed after its
@@ -234,9 +244,16 @@ func (s *service) expectNothingLeft() {
 	s.t.Helper()
 	const more = 10
 	s.CloseIdle()
+	var m measured
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("left over: %d goroutines and %d descriptors, before %d and %d: %s\n%s",
+				m.goroutines, m.descriptors, s.base.goroutines, s.base.descriptors, m.open, m.profile)
+		}
+	}()
 	rig.Await(s.t, "goroutines and descriptors to end", func() bool {
-		goroutines, descriptors := s.measured()
-		return goroutines <= s.baseGoroutines+more && descriptors <= s.baseDescriptors+more
+		m = s.measured()
+		return m.goroutines <= s.base.goroutines+more && m.descriptors <= s.base.descriptors+more
 	})
 	if _, peak := s.Memory(); peak > maxResident && !raceDetector {
 		s.t.Errorf("%d MiB were resident, want %d at most", peak/mib, maxResident/mib)

@@ -214,7 +214,7 @@ func (l *load) report() {
 	for o := range numOutcomes {
 		done = append(done, fmt.Sprintf("%s %d", outcomes[o], l.counts[o].Load()))
 	}
-	goroutines, sockets := l.measured()
+	m := l.measured()
 	l.t.Logf("%d steps, rounds %v: %v; %d MiB resident, at most %d since the start; %d goroutines, %d descriptors (at the start %d, %d)",
-		l.steps.Load(), l.rounds, done, now/mib, peak/mib, goroutines, sockets, l.baseGoroutines, l.baseDescriptors)
+		l.steps.Load(), l.rounds, done, now/mib, peak/mib, m.goroutines, m.descriptors, l.base.goroutines, l.base.descriptors)
 }
