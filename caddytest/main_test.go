@@ -5,7 +5,6 @@
 package caddytest
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -17,18 +16,6 @@ func TestMain(m *testing.M) { rig.Main(m) }
 
 const python = "/usr/bin/python3" // Debian's: another one has no slixmpp
 
-// required tells whether nothing may be skipped.
-func required() bool { return os.Getenv("XMPP_UPLOAD_E2E") == "required" }
-
-// skip skips the test, or fails it where everything is required.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if required() {
-		t.Fatalf("%s, and XMPP_UPLOAD_E2E=required", reason)
-	}
-	t.Skip(reason)
-}
-
 // need skips the test if a Debian package that it uses is missing.
 func need(t *testing.T, packages ...string) {
 	t.Helper()
@@ -39,7 +26,7 @@ func need(t *testing.T, packages ...string) {
 	}
 	for _, name := range packages {
 		if !has[name]() {
-			skip(t, "the Debian package "+name+" is missing")
+			rig.Skip(t, "the Debian package "+name+" is missing")
 		}
 	}
 }

@@ -28,7 +28,7 @@ const (
 // Each curl line of the document is run, and its answer has the fields and, but
 // for times and free space, the values that the document shows.
 func TestAdminAPIAnswersAsDocumented(t *testing.T) {
-	program(t, "curl")
+	rig.Program(t, "curl", "curl")
 	c := rig.New(t)
 	dir := filepath.Join(c.Dir, "xmpp-upload")
 	seeded := rig.Seed(t, dir,
@@ -144,7 +144,7 @@ func differ(key string, want, got any) error {
 
 // The admin endpoint may be a Unix socket.
 func TestAdminAPIOnAUnixSocket(t *testing.T) {
-	program(t, "curl")
+	rig.Program(t, "curl", "curl")
 	c := rig.New(t)
 	socket := filepath.Join(c.Dir, "admin.sock")
 	config := strings.Replace(c.Caddyfile("http://"+c.Addr+" {\n\txmpp_upload\n}\n"), "admin "+c.Admin, "admin unix/"+socket, 1)

@@ -3,7 +3,6 @@ package docs
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,21 +81,4 @@ func read(t *testing.T, name string) string {
 // replace replaces pairs of old and new in s, all at once.
 func replace(s string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(s)
-}
-
-// program returns the path of a program that a test drives. Without it the
-// test is skipped, or fails if XMPP_UPLOAD_E2E is "required".
-func program(t *testing.T, name string) string {
-	t.Helper()
-	for _, file := range []string{name, filepath.Join("/usr/sbin", name)} {
-		if path, err := exec.LookPath(file); err == nil {
-			return path
-		}
-	}
-	message := name + " is not installed; Debian's package is " + strings.Replace(name, "promtool", "prometheus", 1)
-	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
-		t.Fatal(message)
-	}
-	t.Skip(message)
-	return ""
 }

@@ -120,7 +120,7 @@ func (o *operator) wantsText(out string, some ...string) {
 // Every command of the document does what the document says, one after the
 // other, as an operator who reads it would type them.
 func TestOperating(t *testing.T) {
-	program(t, "rsync")
+	rig.Program(t, "rsync", "rsync")
 	o := newOperator(t)
 	defer o.Stop()
 
@@ -168,7 +168,7 @@ func (o *operator) restores() {
 }
 
 func TestOperatingPrometheusConfigurationIsValid(t *testing.T) {
-	promtool := program(t, "promtool")
+	promtool := rig.Program(t, "promtool", "prometheus")
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "alerts.yml"), read(t, "docs/alerts.yml"))
 	writeFile(t, filepath.Join(dir, "prometheus.yml"), firstOf(t, operating, "Monitoring", "yaml"))

@@ -104,7 +104,7 @@ func cutGlobal(t *testing.T, config string) (global, sites string) {
 // port, and returns its URL. It ends with the test.
 func startNginx(t *testing.T, server string) (url string) {
 	t.Helper()
-	path := program(t, "nginx")
+	path := rig.Program(t, "nginx", "nginx")
 	addr := rig.Loopback(rig.FreePort(t))
 	server = regexp.MustCompile(`\tssl_.*\n`).ReplaceAllString(server, "")
 	server = replace(server, "listen 443 ssl;", "listen "+addr+";", "server_name", "# server_name")

@@ -94,7 +94,7 @@ func TestREADMENamesEveryOption(t *testing.T) {
 
 // What README tells to type while the example runs gives back the file.
 func TestREADMETryIt(t *testing.T) {
-	program(t, "curl")
+	rig.Program(t, "curl", "curl")
 	c := rig.New(t)
 	c.Start(replace(read(t, "Caddyfile.example"), "127.0.0.1:8080", c.Addr))
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,15 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) { rig.Main(m) }
-
-// skip skips the test, or fails it where everything is required.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
-		t.Fatalf("%s, and XMPP_UPLOAD_E2E=required", reason)
-	}
-	t.Skip(reason)
-}
 
 // fill replaces what a Caddyfile of these tests can't know: ADDR, PORT, DIR, and
 // STORES, which are one pair for all handlers that name them.

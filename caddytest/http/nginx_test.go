@@ -137,12 +137,7 @@ func openDir(t *testing.T) string {
 // root it runs its workers as another user. It ends with the test.
 func startNginx(t *testing.T, dir, server string) (url string) {
 	t.Helper()
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		if path, err = exec.LookPath("/usr/sbin/nginx"); err != nil {
-			skip(t, "the Debian package nginx is missing")
-		}
-	}
+	path := rig.Program(t, "nginx", "nginx")
 	addr := rig.Loopback(rig.FreePort(t))
 	file := filepath.Join(dir, "nginx.conf")
 	config := fmt.Sprintf("%sdaemon off;\nworker_processes 1;\npid %s/pid;\nevents {}\nhttp {\naccess_log off;\n%sserver {\nlisten %s;\n%s\n}\n}\n",
@@ -176,7 +171,7 @@ func otherUser(t *testing.T) string {
 		return ""
 	}
 	if _, err := user.Lookup("www-data"); err != nil {
-		skip(t, "there is no user www-data for nginx")
+		rig.Skip(t, "there is no user www-data for nginx")
 	}
 	return "user www-data;\n"
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,15 +22,6 @@ import (
 )
 
 func TestMain(m *testing.M) { rig.Main(m) }
-
-// skip skips the test, or fails it where everything is required.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
-		t.Fatalf("%s, and XMPP_UPLOAD_E2E=required", reason)
-	}
-	t.Skip(reason)
-}
 
 // fill replaces what a Caddyfile of these tests can't know: ADDR, DIR, and
 // STORES, which are one pair for all handlers that name them.

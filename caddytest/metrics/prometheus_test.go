@@ -19,9 +19,7 @@ import (
 // need skips the test if a command of Debian's package prometheus is missing.
 func need(t *testing.T, command string) {
 	t.Helper()
-	if _, err := exec.LookPath(command); err != nil {
-		skip(t, "the Debian package prometheus is missing")
-	}
+	rig.Program(t, command, "prometheus")
 }
 
 func TestAlertsFireWhenTheyShould(t *testing.T) {

@@ -6,7 +6,6 @@ package page_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,15 +21,7 @@ func TestMain(m *testing.M) { rig.Main(m) }
 // chromium returns the path of the browser, or skips the test.
 func chromium(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("XMPP_UPLOAD_E2E") == "required":
-		t.Fatal("the Debian package chromium is missing, and XMPP_UPLOAD_E2E=required")
-	}
-	t.Skip("the Debian package chromium is missing")
-	return ""
+	return rig.Program(t, "chromium", "chromium")
 }
 
 // server is a Caddy with uploads, and the page below /operator/.

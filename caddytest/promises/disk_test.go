@@ -23,11 +23,11 @@ import (
 func smallDisk(t *testing.T) (dir string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		skip(t, "only root can mount a small file system")
+		rig.Skip(t, "only root can mount a small file system")
 	}
 	dir = t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"); err != nil {
-		skip(t, "no small file system can be mounted: "+err.Error())
+		rig.Skip(t, "no small file system can be mounted: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -313,13 +312,4 @@ func (s *service) goroutines() (int, string) {
 	}
 	n, _ := strconv.Atoi(string(m[1]))
 	return n, string(profile)
-}
-
-// skip skips the test, or fails it where everything is required.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
-		t.Fatalf("%s, and XMPP_UPLOAD_E2E=required", reason)
-	}
-	t.Skip(reason)
 }
