@@ -122,11 +122,16 @@ type run struct {
 
 // removeExpired removes expired slots and files.
 func (r *run) removeExpired(ctx context.Context, did func(int)) error {
+	atOnce := removedAtOnce
 	list := func(after string) ([]store.Slot, string, error) {
-		return r.Slots.Expired(ctx, r.now, after, removedAtOnce)
+		return r.Slots.Expired(ctx, r.now, after, atOnce)
 	}
 	return walk(ctx, r.Cleaner, "looking for expired slots", list, func(slots []store.Slot, fail func(error)) {
 		did(len(slots))
+		atOnce = unusedAtOnce
+		if slices.ContainsFunc(slots, func(slot store.Slot) bool { return slot.State == store.Uploaded }) {
+			atOnce = removedAtOnce
+		}
 		r.removeAll(ctx, slices.DeleteFunc(slots, func(slot store.Slot) bool {
 			return slot.State == store.Uploaded && !r.options.Files || slot.State != store.Uploaded && !r.options.Slots
 		}), Expired, fail)

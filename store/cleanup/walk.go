@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	// removedAtOnce is how many slots are removed between two pauses, together so
-	// that the store can share trips to the disk among them. More of them take
+	// removedAtOnce is how many uploads are removed between two pauses, together
+	// so that the store can share trips to the disk among them. More of them take
 	// hardly less time, and who asks for a slot meanwhile waits longer.
 	removedAtOnce = 8
+	// unusedAtOnce is the same where no files are among them.
+	unusedAtOnce = 32
 	// lookedAtAtOnce is how many slots or files are looked at between two pauses.
 	lookedAtAtOnce = 256
 )
