@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,12 +52,20 @@ func (l *load) scrape(metrics *string) error {
 	return err
 }
 
-// load changes the configuration. Caddy may reset a connection that waits in a
-// listener that it closes.
+// configure changes the configuration. Caddy may reset a connection that waits
+// in a listener that it closes, also in that of the admin endpoint just after
+// another reload.
 func (l *load) configure(sites string) {
-	if err := l.Reload(sites); err != nil {
-		l.t.Errorf("reload: %v", err)
-	}
+	rig.Await(l.t, "an answer to a reload", func() bool {
+		err := l.Reload(sites)
+		if _, unanswered := errors.AsType[*url.Error](err); unanswered {
+			return false
+		}
+		if err != nil {
+			l.t.Errorf("reload: %v", err)
+		}
+		return true
+	})
 }
 
 func (l *load) reload() {

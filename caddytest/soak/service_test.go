@@ -199,7 +199,8 @@ type measured struct {
 	goroutines int
 	profile    string
 	// descriptors that are open, but for those of the slots database, which
-	// grow with it; and what they are.
+	// grow with it, and of the directories of files, of which each has one in
+	// the end; and what they are.
 	descriptors int
 	open        []string
 }
@@ -218,13 +219,14 @@ func (s *service) measured() (m measured) {
 		s.t.Fatalf("no profile of goroutines: %v: %s", err, profile)
 	}
 	m.profile = string(profile)
+	slots, shard := filepath.Join(s.dir, "slots"), regexp.MustCompile("^"+filepath.Join(s.dir, "files")+"/..$")
 	dir := fmt.Sprintf("/proc/%d/fd", s.PID())
 	open, err := os.ReadDir(dir)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for _, fd := range open {
-		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !strings.HasPrefix(to, filepath.Join(s.dir, "slots")) {
+		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && !strings.HasPrefix(to, slots) && !shard.MatchString(to) {
 			m.open = append(m.open, to)
 		}
 	}

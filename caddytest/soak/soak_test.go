@@ -111,8 +111,11 @@ func (l *load) run(length time.Duration) {
 	begun := time.Now()
 	for {
 		deck := []event{
-			{"operator", (*load).operate}, {"reload", (*load).reload}, {"handler away", (*load).away},
-			{"full disk", (*load).full}, {"kill", (*load).kill},
+			{"operator", (*load).operate},
+			{"reload", (*load).reload},
+			{"handler away", (*load).away},
+			{"full disk", (*load).full},
+			{"kill", (*load).kill},
 		}
 		l.rnd.Shuffle(len(deck), func(i, k int) { deck[i], deck[k] = deck[k], deck[i] })
 		for _, e := range deck {
