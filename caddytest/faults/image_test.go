@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 )
 
 // machine is a disk of its own: an image in a file system of its own, whose
@@ -19,18 +21,17 @@ type machine struct {
 	kind  string // of the file system in the image
 	outer string // where the file system with the image is mounted
 	disk  string // where the image is mounted
-	cuts  int
 }
 
 // newMachine makes a disk with a file system of this kind.
 func newMachine(t *testing.T, kind string) *machine {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		skip(t, "only root can mount an image")
+		rig.Skip(t, "only root can mount an image")
 	}
 	for _, tool := range []string{"mkfs.ext4", "mkfs." + kind, "mount", "umount", "cp"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool+" is not installed")
+			rig.Skip(t, tool+" is not installed")
 		}
 	}
 	dir := t.TempDir()
@@ -101,7 +102,7 @@ func mount(t *testing.T, image string, options ...string) string {
 		o += "," + option
 	}
 	if output, err := exec.Command("mount", "-o", o, image, dir).CombinedOutput(); err != nil {
-		skip(t, "no image can be mounted: "+string(output))
+		rig.Skip(t, "no image can be mounted: "+string(output))
 	}
 	t.Cleanup(func() {
 		if output, err := exec.Command("umount", dir).CombinedOutput(); err != nil {

@@ -26,12 +26,3 @@ func TestMain(m *testing.M) {
 	}
 	rig.Main(m)
 }
-
-// skip skips the test, or fails it where everything is required.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("XMPP_UPLOAD_E2E") == "required" {
-		t.Fatalf("%s, and XMPP_UPLOAD_E2E=required", reason)
-	}
-	t.Skip(reason)
-}

@@ -31,22 +31,28 @@ func TestNothingIsLostByPowerCut(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed(t), 0))
 			s := newService(t, m.disk)
 			s.start()
-			load := s.load(rnd.Uint64(), true)
-			for range 4 {
-				load.await(1 + rnd.IntN(150))
-				before := load.stored()
+			book := &book{}
+			for _, moment := range []func(*load){
+				func(l *load) { l.await(1 + rnd.IntN(100)) },
+				func(l *load) { l.awaitNew("*.mem") },
+				func(l *load) { l.awaitNew("*.sst") },
+				func(l *load) { l.await(1 + rnd.IntN(100)) },
+			} {
+				load := s.load(book, rnd.Uint64(), true)
+				moment(load)
+				before := book.stored()
 				disk := m.cut()
+				load.stop()
 				after := newService(t, disk)
 				after.start()
-				after.recall(after.adopt(before), after.adopt(load.asked()))
+				after.recall(after.adopt(before), after.adopt(book.asked()))
 				after.checkAll()
-				t.Logf("%d uploads had got 201 before the cut; %d were there after it", len(before), len(after.stored))
 				after.Stop()
+				t.Logf("%d uploads had got 201 before the cut", len(before))
 				if t.Failed() {
-					break
+					return
 				}
 			}
-			load.stop()
 			s.Stop()
 		})
 	}
@@ -62,9 +68,10 @@ func TestPowerCutLosesWhatIsNotSynced(t *testing.T) {
 			s := newService(t, m.disk)
 			post(t, m.disk, syncCalls).watch(func(call) verdict { return verdict{pretend: true} })
 			s.start()
-			load := s.load(seed(t), false)
+			book := &book{}
+			load := s.load(book, seed(t), false)
 			load.await(100)
-			before := load.stored()
+			before := book.stored()
 			disk := m.cut()
 			load.stop()
 			s.Stop()
@@ -91,21 +98,49 @@ func seed(t *testing.T) uint64 {
 	return seed
 }
 
+// book is what users were told.
+type book struct {
+	mu    sync.Mutex
+	slots []upload // that were granted
+	done  []upload // that got 201
+}
+
+func (b *book) grant(u upload) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slots = append(b.slots, u)
+}
+
+func (b *book) store(u upload) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.done = append(b.done, u)
+}
+
+func (b *book) stored() []upload {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.done)
+}
+
+func (b *book) asked() []upload {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.slots)
+}
+
 // load is users at work.
 type load struct {
 	*service
+	*book
+	begun   int // uploads that got 201 before
 	ended   atomic.Bool
 	workers sync.WaitGroup
-
-	mu       sync.Mutex
-	answered int      // since await
-	slots    []upload // that were granted
-	done     []upload // that got 201
 }
 
 // load has users upload; if logs is set, others fill the database's logs.
-func (s *service) load(seed uint64, logs bool) *load {
-	l := &load{service: s}
+func (s *service) load(b *book, seed uint64, logs bool) *load {
+	l := &load{service: s, book: b, begun: len(b.stored())}
 	s.t.Cleanup(l.stop)
 	for i := range uploaders {
 		l.workers.Go(func() { l.upload(rand.New(rand.NewPCG(seed, uint64(i)))) })
@@ -120,25 +155,20 @@ func (s *service) load(seed uint64, logs bool) *load {
 // of which some stay unused.
 func (l *load) upload(rnd *rand.Rand) {
 	for !l.ended.Load() {
-		u := upload{size: 1 + rnd.Int64N(4*mib>>rnd.IntN(20)), seed: rnd.Uint64()}
+		u := upload{size: 1 + rnd.Int64N(2*mib>>rnd.IntN(20)), seed: rnd.Uint64()}
 		slot, err := l.Slot(l.t.Context(), rig.Ask{JID: user, Name: "file.dat", Size: u.size})
 		if l.failed(err) {
 			return
 		}
 		u.Slot = slot
-		l.mu.Lock()
-		l.slots = append(l.slots, u)
-		l.mu.Unlock()
+		l.grant(u)
 		if rnd.IntN(8) == 0 {
 			continue
 		}
 		if l.failed(l.send(u)) {
 			return
 		}
-		l.mu.Lock()
-		l.done = append(l.done, u)
-		l.answered++
-		l.mu.Unlock()
+		l.store(u)
 	}
 }
 
@@ -149,37 +179,36 @@ func (l *load) failed(err error) bool {
 	return err != nil
 }
 
-// await returns after so many more uploads.
+// await returns after so many uploads.
 func (l *load) await(n int) {
 	l.t.Helper()
-	l.mu.Lock()
-	l.answered = 0
-	l.mu.Unlock()
 	deadline := time.Now().Add(rig.Patience)
-	for {
-		l.mu.Lock()
-		answered := l.answered
-		l.mu.Unlock()
-		if answered >= n {
-			return
-		}
+	for len(l.book.stored()) < l.begun+n {
 		if l.t.Failed() || time.Now().After(deadline) {
-			l.t.Fatalf("the load has stopped after %d uploads", answered)
+			l.t.Fatal("the load has stopped")
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-func (l *load) stored() []upload {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.done)
-}
-
-func (l *load) asked() []upload {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.slots)
+// awaitNew returns when the database makes another log, or another table.
+func (l *load) awaitNew(pattern string) {
+	l.t.Helper()
+	newest := func() string {
+		names, err := filepath.Glob(filepath.Join(l.slotsDir(), pattern))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		return slices.Max(append(names, ""))
+	}
+	last := newest()
+	deadline := time.Now().Add(rig.Patience)
+	for newest() == last {
+		if l.t.Failed() || time.Now().After(deadline) {
+			l.t.Fatalf("the load makes no new %s", pattern)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 func (l *load) stop() {
@@ -204,19 +233,10 @@ func (s *service) recall(stored, asked []upload) {
 	s.removeFill()
 	s.seed = 1 << 32 // other contents than those before
 	s.stored = stored
+	s.afterCut = true
 	there := make(map[string]bool)
-	for after := ""; ; {
-		var page admin.List
-		if err := s.admin(http.MethodGet, "uploads?limit=1000&jid="+user+after, &page); err != nil {
-			s.t.Fatal(err)
-		}
-		for _, u := range page.Uploads {
-			there[u.ID] = true
-		}
-		if page.Next == "" {
-			break
-		}
-		after = "&after=" + page.Next
+	for _, id := range s.list("") {
+		there[id] = true
 	}
 	known := make(map[string]bool)
 	for _, u := range stored {

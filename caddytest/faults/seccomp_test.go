@@ -120,7 +120,7 @@ func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
 // received returns the descriptor that came with a message.
 func received(conn *net.UnixConn) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob)
+	_, n, _, _, err := conn.ReadMsgUnix(make([]byte, 1), oob) //nolint:dogsled // it is as it is
 	if err != nil {
 		return 0, err
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 )
 
 // The calls that change what is on a disk, or open it; and those of them that
@@ -136,7 +138,7 @@ func requireSentry(t *testing.T) {
 	var major, minor int
 	_, _ = fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
 	if major < 5 || major == 5 && minor < 19 {
-		skip(t, "faults are injected by Linux 5.19 and later")
+		rig.Skip(t, "faults are injected by Linux 5.19 and later")
 	}
 }
 

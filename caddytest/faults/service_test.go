@@ -38,6 +38,9 @@ type service struct {
 	doubtful []upload
 	// halfGone is how much the next clean-up may find to mend.
 	halfGone int64
+	// afterCut: totals may count slots that a power cut took, until these would
+	// have lapsed.
+	afterCut bool
 	seed     uint64
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/ristretto/v2/z"
 	"go.uber.org/zap"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
@@ -45,6 +47,8 @@ type Slots struct {
 	latest   oneDay // the day that was counted last
 	// roomToRotate must be free when Badger changes logs.
 	roomToRotate int64
+	// probed is when a file could be made last.
+	probed time.Time
 
 	// mu guards what the writer changes and others read.
 	mu          sync.Mutex
@@ -111,6 +115,14 @@ func openDB(dir string) (*badger.DB, error) {
 		return db.(*badger.DB), nil
 	}
 	db, err := badger.Open(profile(dir))
+	if err != nil && strings.Contains(err.Error(), z.NewFile.Error()) {
+		// A process died when it had just made a log, or had just emptied one
+		// whose table is written. Badger does not open what is empty.
+		if err := removeEmptyLogs(dir); err != nil {
+			return nil, fmt.Errorf("slots directory %s: %w", dir, err)
+		}
+		db, err = badger.Open(profile(dir))
+	}
 	if err == nil {
 		return db, nil
 	}
@@ -118,6 +130,25 @@ func openDB(dir string) (*badger.DB, error) {
 		return nil, fmt.Errorf("slots directory %s is in use by another process; to change the configuration of a running server use `caddy reload`, and `caddy adapt` rather than `caddy validate` to check it: %w", dir, err)
 	}
 	return nil, fmt.Errorf("opening slots directory %s: %w", dir, err)
+}
+
+func removeEmptyLogs(dir string) error {
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if path := filepath.Join(dir, name); isLog(name) {
+			info, err := os.Stat(path)
+			if err == nil && info.Size() == 0 {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // profile is for small memory.

@@ -19,6 +19,7 @@ import (
 //	w <second>              slots and bytes that wait and lapse in this second
 //	t                       files and bytes stored in all
 //	u <-bytes> <jid>        the same as a, most bytes first
+//	z                       what fills a log that must be left
 //	d <second>              uploads committed on a day that begins then, and their bytes
 const (
 	formatPrefix  = 'f'
@@ -31,6 +32,7 @@ const (
 	totalsPrefix  = 't'
 	usersPrefix   = 'u'
 	dayPrefix     = 'd'
+	fillPrefix    = 'z'
 )
 
 const keyIDLen = store.IDLen

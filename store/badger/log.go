@@ -30,19 +30,39 @@ type logFile struct {
 	*os.File
 	// superseded logs do not change any more: one flush is enough.
 	superseded, flushed bool
+	// doubtful logs have seen a flush fail: the kernel then takes what it could
+	// not write for written, and a later flush succeeds without it. Badger
+	// would read such a log up to its hole.
+	doubtful bool
 }
 
-// lookEvery bounds how much may be written before a new log is seen.
-const lookEvery = 256 << 10
+// errDoubtful: what is in a log may never come to the disk. That ends when its
+// table is written, from memory.
+var errDoubtful = errors.New("a flush of the log has failed before")
+
+// How much may be written before a new log is looked for: more while none is
+// expected.
+const (
+	lookEvery = 256 << 10
+	lookOften = 16 << 10
+)
 
 // grew notes what was written. Now and then it looks for a new log, and gives it
-// its room.
+// its room. The old one is flushed then: after a power cut nothing of the new
+// one should be there without all of the old one.
 func (l *writeAheadLog) grew(bytes int64) (looked bool, err error) {
+	every := int64(lookEvery)
+	if l.written > nearlyFull {
+		every = lookOften
+	}
 	l.written += bytes
-	if l.unseen += bytes; l.unseen < lookEvery {
+	if l.unseen += bytes; l.unseen < every {
 		return false, nil
 	}
-	return true, l.scan()
+	if err := l.scan(); err != nil {
+		return true, err
+	}
+	return true, l.flush(func(f *logFile) bool { return f.superseded && !f.doubtful })
 }
 
 // sync returns once all that was committed survives a power cut.
@@ -51,10 +71,21 @@ func (l *writeAheadLog) sync() error {
 		return err
 	}
 	for _, f := range l.files {
-		if f.flushed {
+		if f.doubtful {
+			return fmt.Errorf("flushing %s: %w", f.Name(), errDoubtful)
+		}
+	}
+	return l.flush(func(*logFile) bool { return true })
+}
+
+// flush flushes the logs that are wanted, if they have changed.
+func (l *writeAheadLog) flush(wanted func(*logFile) bool) error {
+	for _, f := range l.files {
+		if f.flushed || !wanted(f) {
 			continue
 		}
 		if err := flush(f.File); err != nil {
+			f.doubtful = true
 			return fmt.Errorf("flushing %s: %w", f.Name(), err)
 		}
 		f.flushed = f.superseded
@@ -118,6 +149,12 @@ func (l *writeAheadLog) open(name string) error {
 	}
 	l.files[name] = &logFile{File: f}
 	return nil
+}
+
+// inDoubt reports whether the log that is written to is doubtful.
+func (l *writeAheadLog) inDoubt() bool {
+	f := l.files[l.newest]
+	return f != nil && f.doubtful
 }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".mem") }

@@ -1,7 +1,12 @@
 package badger
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 	"github.com/caddy-xmpp/xmpp-upload/store/space"
@@ -82,6 +87,46 @@ func checkRoomToOpen(dir string) error {
 			store.ErrNoSpace, dir, need>>20, free>>20)
 	}
 	return nil
+}
+
+// probe makes a file as Badger is about to make its next log: if it can't, Badger
+// panics. That is so on a file system that has become read-only, for a user
+// beyond a quota, and for a process with too many open files.
+func (s *Slots) probe() (err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, "probe"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return noFile(err)
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if err := f.Truncate(2 * memTableSize); err != nil {
+		return noFile(err)
+	}
+	if s.log.prepared && !preallocate(f, logSize) { // this file system can, or could
+		return noFile(syscall.ENOSPC)
+	}
+	return nil
+}
+
+// probeEvery is how long what a probe has found is good for.
+const probeEvery = 20 * time.Millisecond
+
+// probeNow is probe, unless the last one was a moment ago and found no fault.
+func (s *Slots) probeNow() error {
+	if time.Since(s.probed) < probeEvery {
+		return nil
+	}
+	err := s.probe()
+	if err == nil {
+		s.probed = time.Now()
+	}
+	return err
+}
+
+func noFile(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("%w: %w", store.ErrNoSpace, err)
+	}
+	return fmt.Errorf("the slots database can't begin its next log: %w", err)
 }
 
 // noRoom is the error of a job that would leave too little room.

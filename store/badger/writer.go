@@ -185,6 +185,9 @@ func (s *Slots) commit(jobs []*job) {
 	b := s.newBatch()
 	defer b.txn.Discard()
 	free, freeErr := s.free.Measure()
+	if s.log.written > nearlyFull && freeErr == nil {
+		freeErr = s.probeNow()
+	}
 	var soon, durable []*job
 	for _, j := range jobs {
 		acct := s.account(j)
@@ -216,8 +219,31 @@ func (s *Slots) commit(jobs []*job) {
 	if err := s.log.sync(); err != nil {
 		logger().Error("flushing the slots database failed", zap.Error(err))
 		fail(durable, err)
+		s.leaveLog()
 	}
 	answer(durable)
+}
+
+// leaveLog fills a log whose flush has failed, so that Badger writes its table
+// from memory, removes it, and goes on with another one.
+func (s *Slots) leaveLog() {
+	const size = 48 << 10
+	if free, err := s.free.Measure(); err != nil || free < s.roomToRotate+roomToCommit {
+		return // the next upload tries again
+	}
+	err := errors.Join(s.probe(), s.log.scan())
+	for i := 0; i < 2*logSize/size && err == nil && s.log.inDoubt(); i++ {
+		err = s.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte{fillPrefix}, make([]byte, size)) })
+		if err == nil {
+			err = s.log.scan()
+		}
+	}
+	if err == nil {
+		err = s.db.Update(func(txn *badger.Txn) error { return txn.Delete([]byte{fillPrefix}) })
+	}
+	if err != nil {
+		logger().Error("leaving a log whose flush has failed", zap.Error(err))
+	}
 }
 
 func answer(jobs []*job) {
@@ -266,7 +292,10 @@ func (b *batch) finish() error {
 	if looked {
 		b.lookAhead()
 	}
-	return err
+	if err != nil { // what was committed stays so; the next batch looks again
+		logger().Error("looking for the logs of the slots database failed", zap.Error(err))
+	}
+	return nil
 }
 
 // recover forgets what a failed transaction has changed in memory, and gives
