@@ -108,7 +108,7 @@ func (s *Slots) probe() (err error) {
 }
 
 // probeEvery is how long what a probe has found is good for.
-const probeEvery = 20 * time.Millisecond
+const probeEvery = 50 * time.Millisecond
 
 // probeNow is probe, unless the last one was a moment ago and found no fault.
 func (s *Slots) probeNow() error {

@@ -185,7 +185,7 @@ func (s *Slots) commit(jobs []*job) {
 	b := s.newBatch()
 	defer b.txn.Discard()
 	free, freeErr := s.free.Measure()
-	if s.log.written > nearlyFull && freeErr == nil {
+	if s.log.written > nearlyFull && freeErr == nil && free >= s.roomFor(roomToCommit) {
 		freeErr = s.probeNow()
 	}
 	var soon, durable []*job
