@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/admin"
+	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 )
 
 // newest is how many of the stored uploads each check downloads; the last check
@@ -46,13 +48,28 @@ func (s *service) check() {
 		}
 	}
 	for _, u := range s.waiting {
-		if err := s.send(u); err != nil {
+		if err := s.sendLater(u); err != nil {
 			s.t.Errorf("a slot is of no use any more: %v", err)
 			continue
 		}
 		s.nowStored(u)
 	}
 	s.checkAccounts()
+}
+
+// sendLater uploads to a slot as soon as the service takes it: after a fault
+// that met what it does beside, it may not be sure of its log for a second.
+// What was stored before such an answer is so, and another upload is told.
+func (s *service) sendLater(u upload) error {
+	for deadline := time.Now().Add(rig.Patience); ; time.Sleep(100 * time.Millisecond) {
+		err := s.send(u)
+		if status(err) == http.StatusConflict && s.served(u) == nil {
+			return nil
+		}
+		if status(err) != http.StatusInternalServerError || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // checkAll is check, and downloads all that got 201.

@@ -186,7 +186,12 @@ func (c *Caddy) get(path string) (string, error) {
 // and says why it goes on with what it had.
 func (c *Caddy) Reload(sites string) error {
 	c.t.Helper()
-	resp, err := c.admin.Post("http://"+c.Admin+"/load", "text/caddyfile", strings.NewReader(c.Caddyfile(sites)))
+	resp, err := c.load(sites)
+	for errors.Is(err, syscall.ECONNRESET) {
+		// Each reload opens the endpoint anew, and then closes the one before:
+		// whoever waited there was not heard.
+		resp, err = c.load(sites)
+	}
 	if err != nil {
 		return fmt.Errorf("reloading: %w", err)
 	}
@@ -195,6 +200,10 @@ func (c *Caddy) Reload(sites string) error {
 	}
 	c.sites = sites
 	return nil
+}
+
+func (c *Caddy) load(sites string) (*http.Response, error) {
+	return c.admin.Post("http://"+c.Admin+"/load", "text/caddyfile", strings.NewReader(c.Caddyfile(sites)))
 }
 
 func readAnswer(resp *http.Response) (string, error) {
