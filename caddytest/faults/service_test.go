@@ -42,6 +42,8 @@ type service struct {
 	// have lapsed.
 	afterCut bool
 	seed     uint64
+	// wrapped: the stores are those that can be told to fail.
+	wrapped bool
 }
 
 // upload is a slot and what belongs into it.
@@ -65,20 +67,24 @@ func newService(t *testing.T, stores string) *service {
 func (s *service) start() {
 	s.t.Helper()
 	s.CloseIdle()
+	slots, files := "badger", "disk"
+	if s.wrapped {
+		slots, files = "failing", "failing"
+	}
 	s.Start(fmt.Sprintf(`http://%s {
 	xmpp_upload {
 		allow example.com {
 			max_total_size 1TiB
 			bytes 1TiB per 1d
 		}
-		slots badger %s
-		files disk %s
+		slots %s %s
+		files %s %s
 		put_timeout 1h
 		min_free_space 1MiB
 		cleanup_interval 1d
 	}
 }
-`, s.Addr, s.slotsDir(), s.filesDir()))
+`, s.Addr, slots, s.slotsDir(), files, s.filesDir()))
 }
 
 func (s *service) slotsDir() string { return filepath.Join(s.stores, "slots") }
