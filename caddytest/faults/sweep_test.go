@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caddy-xmpp/xmpp-upload/caddytest/rig"
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
@@ -182,7 +183,7 @@ func TestSharedFlushFails(t *testing.T) {
 			}
 		}
 		if !struck {
-			t.Skip("uploads do not share flushes on this file system") // it is no ext4 or XFS
+			rig.Skip(t, "uploads share flushes on ext4 and XFS")
 		}
 		if v.kill {
 			s.Kill()

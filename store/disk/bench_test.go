@@ -3,7 +3,6 @@ package disk
 import (
 	"crypto/rand"
 	"math"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -27,14 +26,12 @@ func BenchmarkPut(b *testing.B) {
 		b.Run(load.name, func(b *testing.B) {
 			for _, way := range []struct {
 				name  string
-				group func(*os.File) func([]*flushJob)
+				group func(*flusher) func([]*flushJob)
 			}{
 				{"durable", nil},
-				{"each", func(*os.File) func([]*flushJob) { return flushEach }},
-				{"all", func(top *os.File) func([]*flushJob) {
-					return func(jobs []*flushJob) { flushAll(top, jobs) }
-				}},
-				{"unsynced", func(*os.File) func([]*flushJob) { return func([]*flushJob) {} }},
+				{"each", func(f *flusher) func([]*flushJob) { return f.flushEach }},
+				{"all", func(f *flusher) func([]*flushJob) { return f.flushAll }},
+				{"unsynced", func(*flusher) func([]*flushJob) { return func([]*flushJob) {} }},
 			} {
 				b.Run(way.name, func(b *testing.B) {
 					f, err := Open(b.TempDir(), false)
@@ -44,7 +41,7 @@ func BenchmarkPut(b *testing.B) {
 					defer f.Close()
 					makeShards(b, f)
 					if way.group != nil {
-						f.flusher.flushGroup = way.group(f.top)
+						f.flusher.flushGroup = way.group(f.flusher)
 					}
 					benchmarkPut(b, f, load.size, load.parallel, way.name == "unsynced")
 				})

@@ -15,6 +15,7 @@ const flushWorkers = 16
 // group is flushed the next one gathers, so the busier the disk, the more share
 // a flush; an upload that is alone never waits for company.
 type flusher struct {
+	top  *os.File // the directory of all shards
 	jobs chan *flushJob
 	quit chan struct{}
 	done chan struct{}
@@ -30,16 +31,17 @@ type flushJob struct {
 	done  chan struct{}
 }
 
-// newFlusher returns a running flusher for the file system of the directory.
+// newFlusher returns a running flusher for the files below the directory.
 func newFlusher(top *os.File) *flusher {
 	f := &flusher{
-		jobs:       make(chan *flushJob),
-		quit:       make(chan struct{}),
-		done:       make(chan struct{}),
-		flushGroup: flushEach,
+		top:  top,
+		jobs: make(chan *flushJob),
+		quit: make(chan struct{}),
+		done: make(chan struct{}),
 	}
+	f.flushGroup = f.flushEach
 	if syncsTogether(top) {
-		f.flushGroup = flushEachOrAll(top)
+		f.flushGroup = f.flushEachOrAll()
 	}
 	go f.run()
 	return f
@@ -65,6 +67,9 @@ func (f *flusher) run() {
 			jobs := f.gather(job)
 			f.flushGroup(jobs)
 			for _, job := range jobs {
+				if job.err == nil {
+					job.shard.isNew.Store(false)
+				}
 				close(job.done)
 			}
 		case <-f.quit:
@@ -96,39 +101,49 @@ func (f *flusher) close() {
 // while uploads come together, and spares one that comes alone what others left
 // unwritten. The first of a busy time comes alone too: that the group before it
 // had several tells them apart.
-func flushEachOrAll(top *os.File) func([]*flushJob) {
+func (f *flusher) flushEachOrAll() func([]*flushJob) {
 	busy := false
 	return func(jobs []*flushJob) {
 		several := len(jobs) > 1
 		if several || busy {
-			flushAll(top, jobs)
+			f.flushAll(jobs)
 		} else {
-			flushEach(jobs)
+			f.flushEach(jobs)
 		}
 		busy = several
 	}
 }
 
-// flushEach flushes each file, then the directories that name them, each once.
-func flushEach(jobs []*flushJob) {
+// flushEach flushes each file, then the directories that name them, each once,
+// then the one that names the new ones of these.
+func (f *flusher) flushEach(jobs []*flushJob) {
 	inParallel(jobs, func(job *flushJob) { job.err = job.file.Sync() })
 
 	byShard := make(map[*shard][]*flushJob, len(jobs))
 	firsts := make([]*flushJob, 0, len(jobs))
+	var ofNew []*flushJob
 	for _, job := range jobs {
 		if len(byShard[job.shard]) == 0 {
 			firsts = append(firsts, job)
 		}
 		byShard[job.shard] = append(byShard[job.shard], job)
-	}
-	inParallel(firsts, func(first *flushJob) {
-		err := first.shard.sync()
-		for _, job := range byShard[first.shard] {
-			if job.err == nil {
-				job.err = err
-			}
+		if job.shard.isNew.Load() {
+			ofNew = append(ofNew, job)
 		}
-	})
+	}
+	inParallel(firsts, func(first *flushJob) { fail(byShard[first.shard], first.shard.sync()) })
+	if len(ofNew) > 0 {
+		fail(ofNew, syncDir(f.top))
+	}
+}
+
+// fail gives the error, if any, to the jobs that have none.
+func fail(jobs []*flushJob, err error) {
+	for _, job := range jobs {
+		if job.err == nil {
+			job.err = err
+		}
+	}
 }
 
 // inParallel calls do for each job, a bounded number of them at once.

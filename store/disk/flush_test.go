@@ -54,27 +54,28 @@ func TestFailedFlushFailsAllThatReliedOnIt(t *testing.T) {
 		flush func(f *Files, jobs []*flushJob)
 		want  []int
 	}{
-		{"each, nothing fails", func(_ *Files, jobs []*flushJob) { flushEach(jobs) }, nil},
-		{"each, one file fails", func(_ *Files, jobs []*flushJob) {
+		{"each, nothing fails", func(f *Files, jobs []*flushJob) { f.flusher.flushEach(jobs) }, nil},
+		{"each, one file fails", func(f *Files, jobs []*flushJob) {
 			closed(jobs[1].file)
-			flushEach(jobs)
+			f.flusher.flushEach(jobs)
 		}, []int{1}},
-		{"each, one directory fails", func(_ *Files, jobs []*flushJob) {
+		{"each, one directory fails", func(f *Files, jobs []*flushJob) {
 			closed(jobs[0].shard.root)
-			flushEach(jobs)
+			f.flusher.flushEach(jobs)
 		}, []int{0, 2}},
-		{"all, nothing fails", func(f *Files, jobs []*flushJob) { flushAll(f.top, jobs) }, nil},
+		{"each, the name of a new directory fails", func(f *Files, jobs []*flushJob) {
+			jobs[1].shard.isNew.Store(false)
+			f.flusher.top = closedDir(t, f)
+			f.flusher.flushEach(jobs)
+		}, []int{0, 2}},
+		{"all, nothing fails", func(f *Files, jobs []*flushJob) { f.flusher.flushAll(jobs) }, nil},
 		{"all, one file fails", func(f *Files, jobs []*flushJob) {
 			closed(jobs[1].file)
-			flushAll(f.top, jobs)
+			f.flusher.flushAll(jobs)
 		}, []int{1}},
 		{"all, the file system fails", func(f *Files, jobs []*flushJob) {
-			top, err := f.root.Open(".")
-			if err != nil {
-				t.Fatal(err)
-			}
-			closed(top)
-			flushAll(top, jobs)
+			f.flusher.top = closedDir(t, f)
+			f.flusher.flushAll(jobs)
 		}, []int{0, 1, 2}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,6 +90,51 @@ func TestFailedFlushFailsAllThatReliedOnIt(t *testing.T) {
 				t.Errorf("uploads %v failed, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+func closedDir(t *testing.T, f *Files) *os.File {
+	t.Helper()
+	top, err := f.root.Open(".")
+	if err == nil {
+		err = top.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return top
+}
+
+// A directory of files is new until its name came to the disk with an upload.
+func TestNameOfANewDirectoryIsFlushed(t *testing.T) {
+	f, err := Open(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	bad := errors.New("bad disk")
+	flushGroup := f.flusher.flushGroup
+	f.flusher.flushGroup = func(jobs []*flushJob) { jobs[0].err = bad }
+	ref := store.FileRef{ID: store.NewID(time.Now()), Name: "a"}
+	for _, want := range []error{bad, nil} {
+		ref.Attempt = store.NewAttempt()
+		u, err := f.create(t.Context(), ref, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !u.shard.isNew.Load() {
+			t.Error("a directory whose name was not flushed counts as flushed")
+		}
+		if err := u.Commit(t.Context()); !errors.Is(err, want) {
+			t.Errorf("Commit: %v, want %v", err, want)
+		}
+		if u.shard.isNew.Load() != (want != nil) {
+			t.Errorf("after %v the directory's name is to be flushed: %v", want, u.shard.isNew.Load())
+		}
+		if err := u.Abort(); err != nil {
+			t.Error(err)
+		}
+		f.flusher.flushGroup = flushGroup
 	}
 }
 
@@ -159,7 +205,7 @@ func TestUploadsThatWaitShareAFlush(t *testing.T) {
 		}
 		go f.run()
 		flush := func() {
-			if err := f.flush(nil, nil); err != nil {
+			if err := f.flush(new(shard), nil); err != nil {
 				t.Error(err)
 			}
 		}

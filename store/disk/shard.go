@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
@@ -13,6 +14,8 @@ import (
 // open a file costs no walk through directories.
 type shard struct {
 	name string
+	// isNew: its own name may not survive a power cut yet.
+	isNew atomic.Bool
 
 	mu   sync.Mutex // guards opening and publishing
 	root *os.Root   // nil until it is opened
@@ -31,7 +34,7 @@ func (f *Files) shard(id string, create bool) (*shard, error) {
 		return s, nil
 	}
 	if create {
-		if err := f.makeShard(s.name); err != nil {
+		if err := f.makeShard(s); err != nil {
 			return nil, err
 		}
 	}
@@ -63,22 +66,19 @@ func (f *Files) forget(s *shard) {
 	}
 }
 
-// makeShard makes the directory, to stay. One that may not stay is removed, lest
-// the next upload rely on it.
-func (f *Files) makeShard(name string) error {
-	err := f.root.Mkdir(name, 0o755)
+// makeShard makes the directory. Its name comes to the disk with its first
+// upload.
+func (f *Files) makeShard(s *shard) error {
+	err := f.root.Mkdir(s.name, 0o755)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	err = f.root.Chmod(name, 0o755) // whatever the umask
-	if err == nil {
-		err = syncDir(f.top)
-	}
-	if err != nil {
-		return errors.Join(err, f.root.Remove(name))
+	s.isNew.Store(true)
+	if err := f.root.Chmod(s.name, 0o755); err != nil { // whatever the umask
+		return errors.Join(err, f.root.Remove(s.name))
 	}
 	return nil
 }

@@ -80,8 +80,8 @@ func kernelSince(major, minor int) bool {
 // flushAll flushes the whole file system once. An error of that may be
 // another's, but fails all. One of a file that was told to another call of
 // syncfs is found by asking for the file's own.
-func flushAll(top *os.File, jobs []*flushJob) {
-	err := os.NewSyscallError("syncfs", unix.Syncfs(int(top.Fd())))
+func (f *flusher) flushAll(jobs []*flushJob) {
+	err := os.NewSyscallError("syncfs", unix.Syncfs(int(f.top.Fd())))
 	for _, job := range jobs {
 		if job.err = err; err == nil {
 			job.err = syncRange(job.file, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE)

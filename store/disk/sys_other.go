@@ -13,5 +13,5 @@ func startWriteback(*os.File, int64, int64) error { return nil }
 func finishWriteback(*os.File) error              { return nil }
 
 // syncsTogether: each file is flushed for itself.
-func syncsTogether(*os.File) bool           { return false }
-func flushAll(_ *os.File, jobs []*flushJob) { flushEach(jobs) }
+func syncsTogether(*os.File) bool            { return false }
+func (f *flusher) flushAll(jobs []*flushJob) { f.flushEach(jobs) }
