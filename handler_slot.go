@@ -311,11 +311,25 @@ func (h *Handler) baseURL(r *http.Request, mount string) (string, error) {
 	if h.base != nil {
 		return h.base.String(), nil
 	}
-	base, err := parseURL("Host", requestScheme(r)+"://"+r.Host+mount)
+	from := baseOrigin{requestScheme(r), r.Host, mount}
+	if last := h.lastBase.Load(); last != nil && last.baseOrigin == from {
+		return last.url, nil
+	}
+	base, err := parseURL("Host", from.scheme+"://"+from.host+from.mount)
 	if err != nil {
 		return "", refuse(http.StatusBadRequest, codeBadRequest, "no URL for slots can be made of the host and path of this request; set base_url")
 	}
+	h.lastBase.Store(&checkedBase{from, base.String()})
 	return base.String(), nil
+}
+
+// baseOrigin is what the base URL of a request is made of.
+type baseOrigin struct{ scheme, host, mount string }
+
+// checkedBase is a base URL that may be given out.
+type checkedBase struct {
+	baseOrigin
+	url string
 }
 
 // requestScheme is what the client used. A proxy is believed only if it is one

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,7 +28,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler is the HTTP side of XEP-0363, HTTP File Upload. The XMPP server asks
@@ -94,6 +95,9 @@ type Handler struct {
 	ctx    caddy.Context
 	// unregister is nil until operators know of the handler.
 	unregister func()
+	// lastBase is the base URL that a request gave last: XMPP servers ask at one
+	// host.
+	lastBase atomic.Pointer[checkedBase]
 }
 
 // settings is the configuration, checked, completed and ready to use.
@@ -119,7 +123,7 @@ type settings struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.xmpp_upload",
 		New: func() caddy.Module { return new(Handler) },
