@@ -204,7 +204,9 @@ type stores struct {
 	filesRef *store.Ref[store.Files]
 }
 
+// acquire holds the stores for a request.
 func (h *Handler) acquire() (*stores, error) {
+	cleanup.Serving()
 	slots, err := h.slotsModule.AcquireSlots()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
@@ -241,4 +242,29 @@ func TestThrottleEndsWithItsContext(t *testing.T) {
 	if err := cleanup.Throttle(t.Context(), 0); err != nil {
 		t.Errorf("Throttle() = %v", err)
 	}
+}
+
+func TestThrottleMakesWayForUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rests := func(busy time.Duration) time.Duration {
+			begun := time.Now()
+			if err := cleanup.Throttle(t.Context(), busy); err != nil {
+				t.Error(err)
+			}
+			return time.Since(begun)
+		}
+		if d := rests(20 * time.Millisecond); d != 20*time.Millisecond {
+			t.Errorf("it rests %s while nobody is served", d)
+		}
+		cleanup.Serving()
+		if d := rests(20 * time.Millisecond); d != 140*time.Millisecond {
+			t.Errorf("it rests %s while users are served", d)
+		}
+		if d := rests(20 * time.Millisecond); d != 20*time.Millisecond {
+			t.Errorf("it rests %s when users have been served", d)
+		}
+		if d := rests(time.Hour); d != time.Second {
+			t.Errorf("it rests %s after long work", d)
+		}
+	})
 }
