@@ -112,10 +112,11 @@ type journalLine struct {
 }
 
 // readAccount reads what was granted to a JID after since.
-func readAccount(db *badger.DB, jid string, since time.Time) (l load) {
+func (s *Slots) readAccount(jid string, since time.Time) (l load) {
 	l.jid = jid
-	l.err = db.View(func(txn *badger.Txn) error {
+	l.err = s.guard.viewUntil(s.quit, func(txn *badger.Txn) error {
 		var err error
+		l.journal = nil
 		if l.stored, err = getSum(txn, accountKey(jid)); err != nil {
 			return fmt.Errorf("reading an account: %w", err)
 		}

@@ -33,7 +33,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Badger's own way reads its ranges of keys in several transactions, so sums
 // could differ from what they count. This one has a single transaction.
 func (s *Slots) Backup(ctx context.Context, w io.Writer) error {
-	f := framer{w: w}
+	f, losses := framer{w: w}, s.guard.losses.Load()
+	if err := s.guard.whole(ctx.Done()); err != nil {
+		return err
+	}
 	if _, err := io.WriteString(w, copyMagic+string(rune(copyVersion))); err != nil {
 		return fmt.Errorf("writing a copy of the slots: %w", err)
 	}
@@ -48,6 +51,9 @@ func (s *Slots) Backup(ctx context.Context, w io.Writer) error {
 			if err := item.Value(func(v []byte) error { return f.add(item.Key(), v) }); err != nil {
 				return fmt.Errorf("writing a copy of the slots: %w", err)
 			}
+		}
+		if !s.guard.sure(losses) {
+			return errLost
 		}
 		return f.end()
 	})

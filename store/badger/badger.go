@@ -9,8 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,8 +29,9 @@ import (
 
 // Slots implements store.Slots.
 type Slots struct {
-	dir string
-	db  *badger.DB
+	dir   string
+	db    *badger.DB
+	guard *guard
 
 	jobs    chan *job
 	loaded  chan load
@@ -68,12 +71,12 @@ func Open(dir string) (*Slots, error) {
 	if err := checkRoomToOpen(dir); err != nil {
 		return nil, err
 	}
-	db, err := openDB(dir)
+	guard, err := openDB(dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Slots{
-		dir: dir, db: db,
+		dir: dir, db: guard.db, guard: guard,
 		jobs: make(chan *job, batchJobs), loaded: make(chan load), calls: make(chan func()),
 		quit: make(chan struct{}), stopped: make(chan struct{}),
 		free:     space.NewMeter(func() (int64, error) { return space.Free(dir) }),
@@ -83,23 +86,26 @@ func Open(dir string) (*Slots, error) {
 		flights:  make(map[string]*flight), flightsOf: make(map[string]map[string]*flight),
 	}
 	if err := s.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), guard.close())
 	}
 	return s, nil
 }
 
 func (s *Slots) start() error {
-	version, err := s.readFormat()
-	if err != nil {
-		return err
-	}
-	if err := s.readSums(); err != nil {
-		return err
-	}
 	if err := s.log.scan(); err != nil {
 		return err
 	}
 	s.lookAhead()
+	if err := s.heal(); err != nil {
+		return err
+	}
+	version, err := s.readFormat()
+	if err != nil {
+		return err
+	}
+	if err := s.readSums(s.settled); err != nil {
+		return err
+	}
 	if version < formatVersion {
 		if err := s.upgrade(); err != nil {
 			return err
@@ -110,26 +116,61 @@ func (s *Slots) start() error {
 }
 
 // openDB opens Badger, or takes over the database that was left open.
-func openDB(dir string) (*badger.DB, error) {
-	if db, ok := leftOpen.LoadAndDelete(dir); ok {
-		return db.(*badger.DB), nil
+func openDB(dir string) (*guard, error) {
+	if g, ok := leftOpen.LoadAndDelete(dir); ok {
+		return g.(*guard), nil
 	}
-	db, err := badger.Open(profile(dir))
+	g, err := openGuarded(dir)
 	if err != nil && strings.Contains(err.Error(), z.NewFile.Error()) {
 		// A process died when it had just made a log, or had just emptied one
 		// whose table is written. Badger does not open what is empty.
 		if err := removeEmptyLogs(dir); err != nil {
 			return nil, fmt.Errorf("slots directory %s: %w", dir, err)
 		}
-		db, err = badger.Open(profile(dir))
+		g, err = openGuarded(dir)
 	}
 	if err == nil {
-		return db, nil
+		return g, nil
 	}
 	if strings.Contains(err.Error(), "directory lock") {
 		return nil, fmt.Errorf("slots directory %s is in use by another process; to change the configuration of a running server use `caddy reload`, and `caddy adapt` rather than `caddy validate` to check it: %w", dir, err)
 	}
 	return nil, fmt.Errorf("opening slots directory %s: %w", dir, err)
+}
+
+// openGuarded opens Badger, with a guard.
+func openGuarded(dir string) (*guard, error) {
+	if err := writeTables(dir); err != nil {
+		return nil, err
+	}
+	g := newGuard(dir)
+	db, err := badger.Open(profile(dir).WithLogger(g))
+	if err != nil {
+		g.arm(nil)
+		return nil, err
+	}
+	g.arm(db)
+	return g, nil
+}
+
+// writeTables writes the tables of many logs, as a server leaves them that died
+// again and again when it had just begun: opening Badger would wait for tables to
+// be written, these for tables to be merged, and the guard makes merges wait for
+// Badger to be open.
+func writeTables(dir string) error {
+	const few = 2
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	if len(slices.DeleteFunc(names, func(name string) bool { return !isLog(name) })) <= few {
+		return nil
+	}
+	db, err := badger.Open(profile(dir).WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt))
+	if err != nil {
+		return err
+	}
+	return db.Close()
 }
 
 func removeEmptyLogs(dir string) error {
@@ -170,9 +211,10 @@ func profile(dir string) badger.Options {
 
 // readSums reads the sums over all JIDs; slots with uploads in flight hold what
 // is theirs.
-func (s *Slots) readSums() error {
-	s.waiting = newWaiting()
-	err := s.db.View(func(txn *badger.Txn) (err error) {
+func (s *Slots) readSums(view func(func(*badger.Txn) error) error) error {
+	var known *waiting
+	err := view(func(txn *badger.Txn) (err error) {
+		known = newWaiting()
 		if s.storedTotal, err = getSum(txn, []byte{totalsPrefix}); err != nil {
 			return err
 		}
@@ -183,10 +225,14 @@ func (s *Slots) readSums() error {
 			if err != nil {
 				return err
 			}
-			s.waiting.add(secondOf(it.Item().Key()), w.n, w.bytes)
+			known.add(secondOf(it.Item().Key()), w.n, w.bytes)
 		}
 		return nil
 	})
+	if known == nil {
+		return err
+	}
+	s.waiting = known
 	for _, f := range s.flights {
 		s.waiting.hold(lapseSecond(f.claim.Deadline), 1, f.claim.Size)
 	}
@@ -210,16 +256,17 @@ func (s *Slots) Close() error {
 	s.readers.Wait()
 	err := s.log.sync()
 	s.log.close()
-	if free, freeErr := s.free.Measure(); freeErr == nil && free < roomToClose {
-		logger().Warn("the disk is full: the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free))
-		leftOpen.Store(s.dir, s.db)
+	free, freeErr := s.free.Measure()
+	if full := freeErr == nil && free < roomToClose; full || s.guard.hurt.Load() {
+		logger().Warn("the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free), zap.Bool("full", full))
+		leftOpen.Store(s.dir, s.guard)
 		return err
 	}
-	return errors.Join(err, s.db.Close())
+	return errors.Join(err, s.guard.close())
 }
 
 // leftOpen holds, by directory, the databases that a full disk kept from being
-// closed: Badger then writes a table through a mapping, and with no room for it
+// closed, or a failed one, with their guards: Badger then writes a table through a mapping, and with no room for it
 // the kernel kills the process. All that was committed is in the log, for the
 // next to open it, in this process or in another one.
 var leftOpen sync.Map

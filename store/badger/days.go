@@ -16,8 +16,9 @@ const (
 )
 
 // Days implements store.Slots.
-func (s *Slots) Days(_ context.Context, from time.Time) (days []store.Day, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+func (s *Slots) Days(ctx context.Context, from time.Time) (days []store.Day, err error) {
+	err = s.guard.view(ctx, func(txn *badger.Txn) error {
+		days = nil
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{dayPrefix}})
 		defer it.Close()
 		for it.Seek(dayKey(midnight(from))); it.Valid(); it.Next() {

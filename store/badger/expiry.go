@@ -22,7 +22,8 @@ func (s *Slots) Expired(ctx context.Context, now time.Time, after string, limit 
 		}
 	}
 	flying := s.inFlightNow()
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.guard.view(ctx, func(txn *badger.Txn) error {
+		slots, next = nil, ""
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{expiryPrefix}})
 		defer it.Close()
 		for it.Seek(start); it.Valid() && !timeOf(it.Item().Key()).After(now); it.Next() {
@@ -71,7 +72,7 @@ func (s *Slots) Forget(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for {
-		keys, jids, err := s.forgettable(now)
+		keys, jids, err := s.forgettable(ctx, now)
 		if err != nil || len(keys) == 0 {
 			return err
 		}
@@ -91,9 +92,10 @@ func (s *Slots) Forget(ctx context.Context, now time.Time) error {
 }
 
 // forgettable returns some memories whose time is over, and their JIDs.
-func (s *Slots) forgettable(now time.Time) (keys [][]byte, jids []string, err error) {
+func (s *Slots) forgettable(ctx context.Context, now time.Time) (keys [][]byte, jids []string, err error) {
 	const some = 256
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.guard.view(ctx, func(txn *badger.Txn) error {
+		keys, jids = nil, nil
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{memoryPrefix}, PrefetchValues: true, PrefetchSize: some})
 		defer it.Close()
 		for it.Rewind(); it.Valid() && len(keys) < some && !timeOf(it.Item().Key()).After(now); it.Next() {

@@ -38,7 +38,7 @@ func decodeFormat(v []byte) (version byte, maxWait time.Duration, err error) {
 // readFormat returns the version of the database. A new one gets its own with
 // its first slot.
 func (s *Slots) readFormat() (version byte, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.settled(func(txn *badger.Txn) error {
 		item, err := txn.Get([]byte{formatPrefix})
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			version = formatVersion

@@ -17,8 +17,8 @@ import (
 )
 
 // Get implements store.Slots.
-func (s *Slots) Get(_ context.Context, id string) (store.Slot, error) {
-	slot, err := s.recorded(id)
+func (s *Slots) Get(ctx context.Context, id string) (store.Slot, error) {
+	slot, err := s.recorded(ctx, id)
 	if err == nil && slot.State == store.Waiting {
 		_, slot.InFlight = s.inFlight(id)
 	}
@@ -26,8 +26,8 @@ func (s *Slots) Get(_ context.Context, id string) (store.Slot, error) {
 }
 
 // recorded returns the slot as it is recorded.
-func (s *Slots) recorded(id string) (slot store.Slot, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
+func (s *Slots) recorded(ctx context.Context, id string) (slot store.Slot, err error) {
+	err = s.guard.view(ctx, func(txn *badger.Txn) error {
 		slot, err = getSlot(txn, id)
 		return err
 	})
@@ -44,11 +44,13 @@ func (s *Slots) List(ctx context.Context, q store.Query) (store.Page, error) {
 	if q.Limit <= 0 {
 		q.Limit = defaultPage
 	}
-	l := listing{Query: q, begin: begin(q), text: strings.ToLower(q.Text), flying: s.inFlightNow()}
+	blank := listing{Query: q, begin: begin(q), text: strings.ToLower(q.Text), flying: s.inFlightNow()}
 	if !q.From.IsZero() {
-		l.end = store.TimePrefix(q.From)
+		blank.end = store.TimePrefix(q.From)
 	}
-	err := s.db.View(func(txn *badger.Txn) error {
+	var l listing
+	err := s.guard.view(ctx, func(txn *badger.Txn) error {
+		l = blank
 		l.txn = txn
 		keys := []byte{slotPrefix}
 		if q.JID != "" {

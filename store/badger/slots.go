@@ -101,7 +101,7 @@ func (s *Slots) Begin(ctx context.Context, id string, now time.Time) (store.Slot
 // change does a job on a slot, and returns the slot as the job has left it.
 func (s *Slots) change(ctx context.Context, id string, j *job) (store.Slot, error) {
 	var err error
-	if j.jid, err = s.owner(id); err != nil {
+	if j.jid, err = s.owner(ctx, id); err != nil {
 		return store.Slot{}, err
 	}
 	if j.cost > 0 {
@@ -121,11 +121,11 @@ func (s *Slots) change(ctx context.Context, id string, j *job) (store.Slot, erro
 }
 
 // owner returns the JID of a slot.
-func (s *Slots) owner(id string) (string, error) {
+func (s *Slots) owner(ctx context.Context, id string) (string, error) {
 	if jid, ok := s.inFlight(id); ok {
 		return jid, nil
 	}
-	slot, err := s.recorded(id)
+	slot, err := s.recorded(ctx, id)
 	return slot.JID, err
 }
 
@@ -235,7 +235,10 @@ func (s *Slots) Usage(ctx context.Context, jid string, l quota.Limits, now time.
 }
 
 // Totals implements store.Slots.
-func (s *Slots) Totals(_ context.Context, now time.Time) (store.Totals, error) {
+func (s *Slots) Totals(ctx context.Context, now time.Time) (store.Totals, error) {
+	if err := s.guard.whole(ctx.Done()); err != nil {
+		return store.Totals{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	waiting := s.waiting.at(now)

@@ -17,7 +17,7 @@ func (s *Slots) upgrade() error {
 	logger().Info("upgrading the slots database", zap.String("directory", s.dir), zap.Int("format", formatVersion))
 	u := upgrader{s.newBatch()}
 	defer func() { u.txn.Discard() }()
-	err := s.db.View(func(txn *badger.Txn) error {
+	err := s.guard.glance(func(txn *badger.Txn) error {
 		for _, step := range []func(*badger.Txn) error{u.dropAll, u.indexUsers, u.countDays} {
 			if err := step(txn); err != nil {
 				return err
@@ -115,6 +115,11 @@ func (u *upgrader) commit() error {
 	free, err := u.free.Measure()
 	if need := u.roomFor(roomToCommit); err != nil || free < need {
 		return u.noRoom(free, need, err)
+	}
+	if u.log.written > nearlyFull {
+		if err := u.probeNow(); err != nil {
+			return err
+		}
 	}
 	err = u.finish()
 	u.txn.Discard()

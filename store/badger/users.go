@@ -20,7 +20,8 @@ func (s *Slots) Users(ctx context.Context, after string, limit int) (users []sto
 	if limit <= 0 {
 		limit = defaultPage
 	}
-	err = s.db.View(func(txn *badger.Txn) error {
+	err = s.guard.view(ctx, func(txn *badger.Txn) error {
+		users, next = nil, ""
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{usersPrefix}})
 		defer it.Close()
 		for it.Seek(start); it.Valid(); it.Next() {

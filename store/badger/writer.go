@@ -74,6 +74,8 @@ func (s *Slots) write() {
 			s.commit(s.install(l))
 		case f := <-s.calls:
 			f()
+		case <-s.guard.wounded:
+			_ = s.heal() // it is logged, and tried again
 		case <-s.quit:
 			return
 		}
@@ -125,7 +127,7 @@ func (s *Slots) account(j *job) *cachedAccount {
 func (s *Slots) read(jid string, now time.Time) {
 	span, since := s.span, now.Add(-max(s.span, s.maxWait))
 	s.readers.Go(func() {
-		l := readAccount(s.db, jid, since)
+		l := s.readAccount(jid, since)
 		l.span, l.now = span, now
 		select {
 		case s.loaded <- l:
@@ -163,9 +165,10 @@ func (s *Slots) install(l load) []*job {
 // batch collects the changes of some jobs.
 type batch struct {
 	*Slots
-	txn   *badger.Txn
-	wrote int64 // bytes that it adds to the log, about
-	err   error // of the first change that the transaction did not take
+	txn    *badger.Txn
+	losses uint64 // how many there were before; see guard.sure
+	wrote  int64  // bytes that it adds to the log, about
+	err    error  // of the first change that the transaction did not take
 	// What the sums of this batch are about: accounts whose stored files
 	// changed, with what they were before; seconds in which waiting slots
 	// lapse; uploads by the beginning of their day; the longest put_timeout.
@@ -176,13 +179,25 @@ type batch struct {
 	landed      []string // IDs
 }
 
-func (s *Slots) newBatch() *batch { return &batch{Slots: s, txn: s.db.NewTransaction(true)} }
+func (s *Slots) newBatch() *batch {
+	s.guard.renew()
+	return &batch{Slots: s, losses: s.guard.losses.Load(), txn: s.db.NewTransaction(true)}
+}
 
 func (s *Slots) commit(jobs []*job) {
 	if len(jobs) == 0 {
 		return
 	}
 	b := s.newBatch()
+	for s.guard.hurt.Load() {
+		b.txn.Discard()
+		if err := s.heal(); err != nil {
+			fail(jobs, err)
+			answer(jobs)
+			return
+		}
+		b = s.newBatch()
+	}
 	defer b.txn.Discard()
 	free, freeErr := s.free.Measure()
 	if s.log.written > nearlyFull && freeErr == nil && free >= s.roomFor(roomToCommit) {
@@ -264,7 +279,7 @@ func fail(jobs []*job, err error) {
 // finish writes the sums that the jobs have changed, and commits.
 func (b *batch) finish() error {
 	if b.wrote == 0 {
-		return b.err
+		return b.sure(b.err)
 	}
 	for acct, before := range b.stored {
 		files, bytes := acct.Stored()
@@ -282,8 +297,8 @@ func (b *batch) finish() error {
 	if b.waitsLonger {
 		b.set([]byte{formatPrefix}, encodeFormat(b.maxWait))
 	}
-	if b.err != nil {
-		return b.err
+	if err := b.sure(b.err); err != nil {
+		return err
 	}
 	if err := b.txn.Commit(); err != nil {
 		return fmt.Errorf("committing to the slots database: %w", err)
@@ -303,12 +318,17 @@ func (b *batch) finish() error {
 // without it.
 func (s *Slots) recover(jobs []*job, err error) {
 	logger().Error("writing to the slots database failed", zap.Error(err))
+	if errors.Is(err, errLost) {
+		doubt(jobs)
+		_ = s.heal() // it learns all this again
+		return
+	}
 	fail(slices.DeleteFunc(jobs, func(j *job) bool { return j.cost == 0 }), err)
 	s.accounts.reset()
 	s.latest = oneDay{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.readSums(); err != nil {
+	if err := s.readSums(s.guard.glance); err != nil {
 		logger().Error("reading the sums of the slots database failed", zap.Error(err))
 	}
 }
