@@ -35,8 +35,20 @@ type load struct {
 // measured is what a load reached.
 type measured struct {
 	perSecond float64
-	p50       time.Duration
+	latencies []time.Duration // in their order
 }
+
+// at returns the latency in ms that a part of the requests kept below.
+func (m measured) at(part float64) float64 {
+	i := min(int(part*float64(len(m.latencies))), len(m.latencies)-1)
+	return milliseconds(m.latencies[i])
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func rate(m measured) float64 { return m.perSecond }
+func p50(m measured) float64  { return m.at(0.5) }
+func p99(m measured) float64  { return m.at(0.99) }
 
 func (l load) run() (measured, error) {
 	conns, err := l.dial()
@@ -74,7 +86,7 @@ func (l load) run() (measured, error) {
 		return measured{}, fmt.Errorf("after %d requests: %w", len(all), err)
 	}
 	slices.Sort(all)
-	return measured{perSecond: float64(len(all)) / elapsed.Seconds(), p50: all[len(all)/2]}, nil
+	return measured{float64(len(all)) / elapsed.Seconds(), all}, nil
 }
 
 func (l load) dial() ([]*conn, error) {

@@ -1,22 +1,23 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"strings"
 	"time"
 )
-
-const slow, slowSize = 1000, 1 << 20 // uploads, and as many downloads
 
 // memory compares the process with slow uploads and downloads in flight with
 // what it was just after its start.
 func memory(b *bench) ([]side, error) {
 	var idle float64
 	return []side{
-		{"in flight", func() (float64, error) {
-			p, addr, err := b.startOurs()
+		single("in flight", func() (float64, error) {
+			p, err := b.startOurs()
 			if err != nil {
 				return 0, err
 			}
@@ -24,19 +25,30 @@ func memory(b *bench) ([]side, error) {
 			if idle, err = p.resident(); err != nil {
 				return 0, err
 			}
-			return inFlight(p, addr)
-		}},
-		{"just started", func() (float64, error) { return idle, nil }},
+			return b.inFlight(p, "VmRSS")
+		}),
+		single("just started", func() (float64, error) { return idle, nil }),
 	}, nil
 }
 
-func inFlight(p *process, addr string) (float64, error) {
-	_, file, err := upload(addr, 32<<20, 1, 1)
+// inFlight has 1,000 slow uploads and as many slow downloads in flight, and
+// returns the highest value of a line of the process's memory meanwhile.
+func (b *bench) inFlight(p *process, line string) (peak float64, err error) {
+	const size, download = 1 << 20, 32 << 20
+	slow, addr := b.of(1000), p.addr
+	paths, err := take(addr, download, 1)
 	if err != nil {
 		return 0, err
 	}
-	paths, err := take(addr, slowSize, slow)
-	if err != nil {
+	if _, err := put(addr, paths, download, 1).run(); err != nil {
+		return 0, err
+	}
+	file := paths[0]
+	defer func() {
+		id, _, _ := strings.Cut(file[1:], "/")
+		err = errors.Join(err, p.ask(context.Background(), http.MethodDelete, "uploads/"+id))
+	}()
+	if paths, err = take(addr, size, slow); err != nil {
 		return 0, err
 	}
 	var conns []net.Conn
@@ -56,22 +68,26 @@ func inFlight(p *process, addr string) (float64, error) {
 		return err
 	}
 	for _, path := range paths {
-		up := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", path, addr, slowSize)
-		down := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", file[0], addr)
+		up := fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", path, addr, size)
+		down := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", file, addr)
 		if err := errors.Join(begin(up), begin(down)); err != nil {
 			return 0, err
 		}
 	}
-	return trickle(p, conns)
+	err = b.profiler.watch(p, "", func() error {
+		peak, err = trickle(p, line, conns, 5*b.duration/2)
+		return err
+	})
+	return peak, err
 }
 
-// trickle sends and reads 1 KiB on each connection ten times a second, and
-// returns the highest memory of five seconds.
-func trickle(p *process, conns []net.Conn) (peak float64, err error) {
+// trickle sends and reads 1 KiB on each connection ten times a second for some
+// time, and returns the highest memory.
+func trickle(p *process, line string, conns []net.Conn, d time.Duration) (peak float64, err error) {
 	buf := make([]byte, 1<<10)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for range 50 {
+	for end := time.Now().Add(d); time.Now().Before(end); {
 		<-tick.C
 		for i, c := range conns {
 			if i%2 == 0 {
@@ -83,7 +99,7 @@ func trickle(p *process, conns []net.Conn) (peak float64, err error) {
 				return 0, err
 			}
 		}
-		now, err := p.resident()
+		now, err := p.memory(line)
 		if err != nil {
 			return 0, err
 		}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,19 +19,22 @@ import (
 type process struct {
 	cmd *exec.Cmd
 	dir string
+	// addr is its first address.
+	addr string
+	// admin is the address of Caddy's admin endpoint.
+	admin string
 }
 
 // build builds the Caddy of this checkout, unless a binary was named.
-func (b *bench) build() (err error) {
-	if b.dir, err = filepath.Abs(b.dir); err != nil {
+func (b *bench) build(binary string) (err error) {
+	if binary != "" {
+		binary, err = filepath.Abs(binary)
+		b.caddy = []string{binary}
 		return err
 	}
-	if b.caddy != "" {
-		b.caddy, err = filepath.Abs(b.caddy)
-		return err
-	}
-	b.caddy = filepath.Join(b.dir, "caddy")
-	cmd := exec.Command("go", "build", "-o", b.caddy, "github.com/caddy-xmpp/xmpp-upload/cmd/caddy")
+	binary = filepath.Join(b.dir, "caddy")
+	b.caddy = []string{binary}
+	cmd := exec.Command("go", "build", "-o", binary, "github.com/caddy-xmpp/xmpp-upload/cmd/caddy")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building caddy: %w\n%s", err, out)
 	}
@@ -37,13 +43,20 @@ func (b *bench) build() (err error) {
 
 // startCaddy starts Caddy with sites. %DIR% in them is the process's directory.
 func (b *bench) startCaddy(sites string, addrs ...string) (*process, error) {
-	return b.startCaddyWithAdmin("off", sites, addrs...)
+	return b.startCaddyIn(nil, sites, addrs...)
 }
 
-// startCaddyWithAdmin is startCaddy with an admin endpoint.
-func (b *bench) startCaddyWithAdmin(admin, sites string, addrs ...string) (*process, error) {
+// startCaddyIn is startCaddy with a command that runs the command behind it.
+func (b *bench) startCaddyIn(wrapper []string, sites string, addrs ...string) (*process, error) {
+	admin := freeAddr()
 	global := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n}\n", admin)
-	return b.start(addrs, global+sites, b.caddy, "run", "--config", "config", "--adapter", "caddyfile")
+	args := slices.Concat(wrapper, b.caddy, []string{"run", "--config", "config", "--adapter", "caddyfile"})
+	p, err := b.start(addrs, global+sites, args[0], args[1:]...)
+	if err != nil {
+		return nil, err
+	}
+	p.admin = admin
+	return p, await(admin)
 }
 
 // startNginx starts nginx with a web root.
@@ -90,11 +103,10 @@ func (b *bench) start(addrs []string, config, command string, args ...string) (*
 	cmd := exec.Command(command, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, output, output
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
-	if err := cmd.Start(); err != nil {
+	p := &process{cmd: cmd, dir: dir, addr: addrs[0]}
+	if err := b.launch(p); err != nil {
 		return nil, err
 	}
-	p := &process{cmd, dir}
-	b.procs = append(b.procs, p)
 	for _, addr := range addrs {
 		if err := await(addr); err != nil {
 			text, _ := os.ReadFile(output.Name())
@@ -116,12 +128,47 @@ func await(addr string) error {
 	}
 }
 
+// lastWords returns the beginning of what a process has printed that died, and
+// the end of what another has.
+func (p *process) lastWords() string {
+	const some = 1000
+	text, _ := os.ReadFile(filepath.Join(p.dir, "output"))
+	for _, word := range []string{"runtime: ", "fatal error", "panic: "} {
+		if i := bytes.Index(text, []byte(word)); i >= 0 {
+			return string(text[i:min(i+some, len(text))])
+		}
+	}
+	return string(text[max(len(text)-some, 0):])
+}
+
+// launch starts a server, and notes that it must be ended.
+func (b *bench) launch(p *process) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := p.cmd.Start()
+	if err == nil {
+		b.procs = append(b.procs, p)
+	}
+	return err
+}
+
 // stop ends the servers of a row.
 func (b *bench) stop() {
 	for _, p := range b.procs {
 		p.stop()
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.procs = nil
+}
+
+// kill ends the servers of a row at once, and keeps others from being started.
+func (b *bench) kill() {
+	b.mu.Lock()
+	for _, p := range b.procs {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
 }
 
 func (p *process) stop() {
@@ -130,16 +177,26 @@ func (p *process) stop() {
 }
 
 // resident is the memory that the process holds, in MiB.
-func (p *process) resident() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(b), "VmRSS:")
-	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	kib, err := strconv.ParseFloat(number, 64)
+func (p *process) resident() (float64, error) { return p.memory("VmRSS") }
+
+// residents returns what is resident, and how much of it is not of files: that
+// of files goes when others need the memory.
+func (p *process) residents() (all, private float64, err error) {
+	all, allErr := p.resident()
+	private, err = p.memory("RssAnon")
+	return all, private, errors.Join(allErr, err)
+}
+
+// memory is a line of the kernel's status of the process, in MiB.
+func (p *process) memory(line string) (float64, error) {
+	value := after(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), line)
+	kib, err := strconv.ParseFloat(strings.TrimSuffix(value, " kB"), 64)
 	return kib / 1024, err
 }
+
+// flushDisk has all written that waits for it: what the last measurement left
+// would slow this one.
+func flushDisk() error { return exec.Command("sync").Run() }
 
 // freeAddr returns an address at loopback that nobody listens on. If there is
 // none, whoever listens there will say so.
