@@ -118,16 +118,6 @@ func TestStoresInTroubleAreInternalErrors(t *testing.T) {
 	}
 }
 
-// An ID that is in use already is as good as impossible, and must not be given
-// out a second time.
-func TestAnIDIsNeverGivenTwice(t *testing.T) {
-	h := provisioned(t, everybody)
-	h.slotsModule = otherSlots{h.slotsModule, func(s store.Slots) (store.Slots, error) {
-		return troubledSlots{Slots: s, reserve: store.ErrExists}, nil
-	}}
-	expectStatus(t, serve(t, h, "GET", askSlot, ""), 500)
-}
-
 type freeSlots struct {
 	store.Slots
 	free int64

@@ -31,8 +31,6 @@ import (
 var (
 	// ErrNotFound: there is no such slot, or no such file.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: a slot of this ID exists already.
-	ErrExists = errors.New("already exists")
 	// ErrExpired: the slot's time ended before the upload began.
 	ErrExpired = errors.New("slot has expired")
 	// ErrUsed: an upload to this slot was committed already.
@@ -197,7 +195,8 @@ const DaysKept = 30
 type Slots interface {
 	// Reserve records a new waiting slot if the limits allow it. Checking and
 	// recording are one step: whatever races, no limit is overrun. It returns
-	// a *quota.Refusal, ErrNoSpace, or ErrExists for an ID in use. A granted
+	// a *quota.Refusal or ErrNoSpace. The ID must be a new one, made by NewID:
+	// its random bits are why nobody has to look whether it is in use. A granted
 	// slot survives the death of the process; a power cut may take it.
 	Reserve(ctx context.Context, slot Slot, limits Limits) error
 

@@ -100,7 +100,7 @@ func (l load) dial() ([]*conn, error) {
 			// The certificate is from Caddy's local authority, made a moment ago.
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
 		}
-		conns[i] = &conn{Conn: c, buf: make([]byte, 32<<10)}
+		conns[i] = &conn{Conn: c, buf: make([]byte, 4<<10)}
 	}
 	return conns, nil
 }
@@ -146,18 +146,15 @@ func (c *conn) answer() (status int, body []byte, err error) {
 		return 0, nil, err
 	}
 	body = c.buf[end+4:]
-	for got := n - end - 4; got < length; {
-		rest := body
-		if length <= len(body) {
-			rest = body[got:length]
-		}
-		m, err := c.Read(rest)
+	got, kept := n-end-4, min(length, len(body))
+	for got < kept {
+		m, err := c.Read(body[got:kept])
 		if err != nil {
 			return 0, nil, err
 		}
 		got += m
 	}
-	return status, body[:min(length, len(body))], nil
+	return status, body[:kept], c.discard(length - got)
 }
 
 // parseHead reads the status and the Content-Length of an answer.

@@ -70,8 +70,8 @@ func main() {
 // one.
 func serve() (served bool, err error) {
 	switch {
-	case len(os.Args) == 4 && os.Args[1] == "standin":
-		return true, standin(os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && (os.Args[1] == "standin" || os.Args[1] == "copy"):
+		return true, standin(os.Args[2], os.Args[3], os.Args[1] == "copy")
 	case len(os.Args) > 1 && os.Args[1] == "profiled":
 		profiledCaddy()
 		return true, nil

@@ -210,26 +210,30 @@ func uploads(size, conns, most int) func(*bench) ([]side, error) {
 				m, _, err := b.upload(p, size, conns, count)
 				return m.perSecond, err
 			}),
-			single("stand-in, not durable", func() (float64, error) {
-				addr := freeAddr()
-				p, err := b.startStandin(addr)
-				if err != nil {
-					return 0, err
-				}
-				defer p.stop()
-				paths := make([]string, count)
-				for i := range paths {
-					path := fmt.Sprintf("%08x-d136-4816-bf27-7b9fff47d007/holiday.jpg", i)
-					paths[i] = "/" + path + "?v=" + sign(path, int64(size))
-				}
-				if err := flushDisk(); err != nil {
-					return 0, err
-				}
-				m, err := put(addr, paths, size, conns).run()
-				return m.perSecond, err
-			}),
+			single("as prosody-filer, not durable", func() (float64, error) { return b.uploadToStandin("standin", size, conns, count) }),
+			single("bare copy, not durable", func() (float64, error) { return b.uploadToStandin("copy", size, conns, count) }),
 		}, nil
 	}
+}
+
+// uploadToStandin returns how many uploads a stand-in takes in a second.
+func (b *bench) uploadToStandin(kind string, size, conns, count int) (float64, error) {
+	addr := freeAddr()
+	p, err := b.startStandin(kind, addr)
+	if err != nil {
+		return 0, err
+	}
+	defer p.stop()
+	paths := make([]string, count)
+	for i := range paths {
+		path := fmt.Sprintf("%08x-d136-4816-bf27-7b9fff47d007/holiday.jpg", i)
+		paths[i] = "/" + path + "?v=" + sign(path, int64(size))
+	}
+	if err := flushDisk(); err != nil {
+		return 0, err
+	}
+	m, err := put(addr, paths, size, conns).run()
+	return m.perSecond, err
 }
 
 // makeShards makes the directories that a files store makes as it goes: one

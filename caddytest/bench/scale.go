@@ -98,6 +98,10 @@ func idle(b *bench) ([]side, error) {
 	}, nil
 }
 
+// quiet lets a server come to rest, which takes half a minute at most, and less
+// time for who only tries the harness.
+func (b *bench) quiet() { time.Sleep(time.Duration(min(1, 50*b.scale) * float64(30*time.Second))) }
+
 // rests measures the figures of idle.
 func (b *bench) rests(dir string) ([]float64, error) {
 	slots, err := b.copySlots(dir)
@@ -113,6 +117,7 @@ func (b *bench) rests(dir string) ([]float64, error) {
 	atStart, err := p.resident()
 	err = errors.Join(err, p.untilClean())
 	cleaning := time.Since(begun)
+	b.quiet()
 	afterCleanUp, memoryErr := p.resident()
 	if err = errors.Join(err, memoryErr); err != nil {
 		return nil, err
@@ -122,6 +127,7 @@ func (b *bench) rests(dir string) ([]float64, error) {
 		return nil, err
 	}
 	verifying := time.Since(begun)
+	b.quiet()
 	afterVerify, private, err := p.residents()
 	return []float64{atStart, afterCleanUp, afterVerify, private, cleaning.Seconds(), verifying.Seconds()}, err
 }

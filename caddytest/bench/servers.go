@@ -72,13 +72,13 @@ http {
 	return b.start([]string{addr}, conf, path, "-p", "%DIR%", "-c", "%DIR%/config", "-e", "error.log")
 }
 
-// startStandin starts this program as the stand-in of standin.go.
-func (b *bench) startStandin(addr string) (*process, error) {
+// startStandin starts this program as a stand-in of standin.go.
+func (b *bench) startStandin(kind, addr string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return b.start([]string{addr}, "", self, "standin", addr, "%DIR%")
+	return b.start([]string{addr}, "", self, kind, addr, "%DIR%")
 }
 
 // start starts a server in a fresh directory, %DIR%, that holds its config, and

@@ -65,6 +65,9 @@ type Slots struct {
 // Open opens the database in dir, and makes it if there is none. Its errors
 // name the directory and the remedy.
 func Open(dir string) (*Slots, error) {
+	if err := checkLeftOpen(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the slots directory: %w", err)
 	}
@@ -86,7 +89,8 @@ func Open(dir string) (*Slots, error) {
 		flights:  make(map[string]*flight), flightsOf: make(map[string]map[string]*flight),
 	}
 	if err := s.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), guard.close())
+		s.log.close()
+		return nil, errors.Join(fmt.Errorf("slots directory %s: %w", dir, err), s.closeDB())
 	}
 	return s, nil
 }
@@ -256,20 +260,41 @@ func (s *Slots) Close() error {
 	s.readers.Wait()
 	err := s.log.sync()
 	s.log.close()
-	free, freeErr := s.free.Measure()
-	if full := freeErr == nil && free < roomToClose; full || s.guard.hurt.Load() {
-		logger().Warn("the slots database stays open, so that nothing must be written", zap.String("directory", s.dir), zap.Int64("free", free), zap.Bool("full", full))
-		leftOpen.Store(s.dir, s.guard)
-		return err
-	}
-	return errors.Join(err, s.guard.close())
+	return errors.Join(err, s.closeDB())
 }
 
-// leftOpen holds, by directory, the databases that a full disk kept from being
-// closed, or a failed one, with their guards: Badger then writes a table through a mapping, and with no room for it
-// the kernel kills the process. All that was committed is in the log, for the
-// next to open it, in this process or in another one.
+// closeDB closes the database, or leaves it open where that can't be done now.
+// Badger then writes a table, through a mapping: with no room for it the kernel
+// kills the process, and if the file can't be made, Badger tries again for ever.
+func (s *Slots) closeDB() error {
+	free, err := s.free.Measure()
+	full := err == nil && free < roomToClose
+	if !full {
+		err = s.probe()
+	}
+	if full || err != nil || s.guard.hurt.Load() {
+		logger().Warn("the slots database stays open, so that nothing must be written",
+			zap.String("directory", s.dir), zap.Int64("free", free), zap.Bool("full", full), zap.Error(err))
+		leftOpen.Store(s.dir, s.guard)
+		return nil
+	}
+	return s.guard.close()
+}
+
+// leftOpen holds, by directory, the databases that were left open, with their
+// guards. All that was committed is in the log, for the next to open it, in this
+// process or in another one.
 var leftOpen sync.Map
+
+// checkLeftOpen refuses to go on with a database that was left open and whose
+// directory has gone since, and to begin a new one in its place: Badger still
+// makes and removes files there by their names.
+func checkLeftOpen(dir string) error {
+	if g, ok := leftOpen.Load(dir); ok && !g.(*guard).inPlace() {
+		return fmt.Errorf("slots directory %s was removed or replaced while it was in use: put it back, or restart the server to go on without it", dir)
+	}
+	return nil
+}
 
 // logger belongs to the configuration of the moment: a store outlives many.
 func logger() *zap.Logger { return caddy.Log().Named("http.xmpp_upload.slots.badger") }

@@ -107,6 +107,40 @@ func TestAFullDiskRefusesAndLosesNothing(t *testing.T) {
 	}
 }
 
+func TestAStoreCanBeClosedByAProcessWithTooManyOpenFiles(t *testing.T) {
+	dir := t.TempDir()
+	s, err := badger.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := storetest.NewSlot("a@example.com", 10, 0)
+	if err := s.Reserve(t.Context(), slot, store.Limits{Room: -1}); err != nil {
+		t.Fatal(err)
+	}
+	var normal unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &normal); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(r unix.Rlimit) {
+		t.Helper()
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(unix.Rlimit{Cur: 3, Max: normal.Max})
+	defer limit(normal)
+	if err := closeSoon(t, s); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("closing it: %v", err)
+	}
+	if _, err := badger.Open(dir); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("opening it: %v", err)
+	}
+	limit(normal)
+	if _, err := open(t, dir).Get(t.Context(), slot.ID); err != nil {
+		t.Errorf("the slot, with fewer open files: %v", err)
+	}
+}
+
 func TestAFullDiskRefusesARestoreAndKeepsNothingOfIt(t *testing.T) {
 	disk := smallDisk(t, "96")
 	s := open(t, t.TempDir())

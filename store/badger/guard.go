@@ -1,6 +1,8 @@
 package badger
 
 import (
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -27,6 +29,8 @@ import (
 type guard struct {
 	badgerLogger
 	dir string
+	// where is the directory as it was opened.
+	where fs.FileInfo
 	// armed is closed when db is there, or never will be.
 	armed   chan struct{}
 	arming  sync.Once
@@ -77,7 +81,8 @@ type wound struct {
 }
 
 func newGuard(dir string) *guard {
-	g := &guard{dir: dir, armed: make(chan struct{}), wounded: make(chan struct{}, 1), tried: make(chan struct{})}
+	where, _ := os.Stat(dir) // without one, it is not there
+	g := &guard{dir: dir, where: where, armed: make(chan struct{}), wounded: make(chan struct{}, 1), tried: make(chan struct{})}
 	g.ended = sync.NewCond(&g.mu)
 	return g
 }
@@ -92,6 +97,12 @@ func (g *guard) arm(db *badger.DB) {
 		}
 		close(g.armed)
 	})
+}
+
+// inPlace reports whether the directory is still where it was.
+func (g *guard) inPlace() bool {
+	now, err := os.Stat(g.dir)
+	return err == nil && g.where != nil && os.SameFile(g.where, now)
 }
 
 // renew keeps the transaction young that holds tables, for Badger drops no older

@@ -23,9 +23,6 @@ func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limit
 			if err := b.check(a, slot.Size, limits, slot.Reserved); err != nil {
 				return err
 			}
-			if _, err := b.txn.Get(slotKey(slot.ID)); err == nil {
-				return store.ErrExists
-			}
 			a.RestoreWaiting(claim)
 			b.set(slotKey(slot.ID), record)
 			b.set(timeKey(expiryPrefix, slot.Deadline, slot.ID), nil)

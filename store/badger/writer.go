@@ -66,6 +66,8 @@ func (s *Slots) do(ctx context.Context, j *job) error {
 // nothing conflicts, and who comes while the disk is busy shares the next trip.
 func (s *Slots) write() {
 	defer close(s.stopped)
+	look, repose := time.NewTicker(restEvery), repose{}
+	defer look.Stop()
 	for {
 		select {
 		case j := <-s.jobs:
@@ -76,6 +78,12 @@ func (s *Slots) write() {
 			f()
 		case <-s.guard.wounded:
 			_ = s.heal() // it is logged, and tried again
+		case <-look.C:
+			if repose.due(allocated()) {
+				if err := s.rest(); err != nil {
+					logger().Debug("tables of the slots database stay resident", zap.Error(err))
+				}
+			}
 		case <-s.quit:
 			return
 		}

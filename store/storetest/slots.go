@@ -79,7 +79,6 @@ func slotErrors(t *testing.T, open OpenSlots) {
 	s, _ := open(t)
 	ctx := t.Context()
 	slot := reserve(t, s, NewSlot("a@example.com", 10, 0))
-	expectErr(t, "reserve again", s.Reserve(ctx, slot, free), store.ErrExists)
 	unknown := store.NewID(Epoch)
 	expectErr(t, "begin unknown", second(s.Begin(ctx, unknown, Epoch)), store.ErrNotFound)
 	expectErr(t, "commit unknown", second(s.Commit(ctx, unknown, store.Result{At: Epoch})), store.ErrNotFound)
