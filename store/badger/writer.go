@@ -208,16 +208,17 @@ func (s *Slots) commit(jobs []*job) {
 	}
 	defer b.txn.Discard()
 	free, freeErr := s.free.Measure()
-	if s.log.written > nearlyFull && freeErr == nil && free >= s.roomFor(roomToCommit) {
-		freeErr = s.probeNow()
-	}
 	var soon, durable []*job
 	for _, j := range jobs {
 		acct := s.account(j)
 		if acct == nil {
 			continue
 		}
-		if need := s.roomFor(j.room); j.cost > 0 && (freeErr != nil || free < need) {
+		need := s.roomFor(j.room)
+		if j.cost > 0 && s.log.written > nearlyFull && freeErr == nil && free >= need {
+			freeErr = s.probeNow()
+		}
+		if j.cost > 0 && (freeErr != nil || free < need) {
 			j.err = s.noRoom(free, need, freeErr)
 		} else {
 			j.err = j.apply(b, acct)
