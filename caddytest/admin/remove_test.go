@@ -188,16 +188,9 @@ func TestAUserIsPurged(t *testing.T) {
 // Who was deleted is in the log at debug level only.
 func TestTheLogOfARemovalNamesNobody(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	quiet := strings.Replace(s.Caddyfile(s.site()), "level DEBUG", "level INFO", 1)
-	resp, err := http.Post("http://"+s.Admin+"/load", "text/caddyfile", strings.NewReader(quiet))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatal(resp.Status)
-	}
+	s := newService(t)
+	s.LogLevel = "INFO"
+	s.Start(s.site())
 	s.upload(user, "a", 3)
 	s.removes("DELETE", "users/"+user, admin.Removal{Files: 1, Bytes: 3})
 	s.logsRemoval("uploads of a JID purged")

@@ -199,9 +199,7 @@ func TestAdminEndpointOnASocket(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s.expect(`{"users":[]}`+"\n", "users", "--json", "--address", socket)
-	if got := s.run("users"); got.status != 2 {
-		t.Errorf("the old address still answers: %v", got)
-	}
+	rig.Await(t, "the old address to close", func() bool { return s.run("users").status == 2 })
 }
 
 func TestRemovals(t *testing.T) {

@@ -3,7 +3,6 @@ package metrics_test
 import (
 	"encoding/json"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +15,8 @@ import (
 func TestEachRefusalIsOneLineThatNamesNobody(t *testing.T) {
 	t.Parallel()
 	c := newCounting(t, mounts)
-	quiet := strings.Replace(c.Caddyfile(fill(c.Caddy, mounts)), "level DEBUG", "level INFO", 1)
-	if a := send(t, http.MethodPost, "http://"+c.Admin+"/load", quiet, "Content-Type", "text/caddyfile"); a.status != http.StatusOK {
-		t.Fatalf("load: %d %s", a.status, a.body)
-	}
+	c.LogLevel = "INFO"
+	reload(t, c.Caddy, mounts)
 	noisy := len(c.Logs())
 	before := scrape(t, c.Caddy)
 	for _, s := range slices.Concat(slotSteps(), uploadSteps()) {

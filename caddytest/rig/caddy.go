@@ -30,6 +30,9 @@ type Caddy struct {
 	Admin string
 	// Global is added to the global options of the next Start or Reload.
 	Global string
+	// LogLevel is what it logs from the next Start or Reload on: all, unless a
+	// test says otherwise.
+	LogLevel string
 
 	t     testing.TB
 	sites string
@@ -49,10 +52,11 @@ type process struct {
 func New(t testing.TB) *Caddy {
 	t.Helper()
 	c := &Caddy{
-		Dir:   t.TempDir(),
-		Addr:  Loopback(FreePort(t)),
-		Admin: Loopback(FreePort(t)),
-		t:     t,
+		Dir:      t.TempDir(),
+		Addr:     Loopback(FreePort(t)),
+		Admin:    Loopback(FreePort(t)),
+		LogLevel: "DEBUG",
+		t:        t,
 		admin: http.Client{
 			Timeout:   Patience,
 			Transport: &http.Transport{DisableKeepAlives: true},
@@ -102,13 +106,13 @@ func (c *Caddy) Caddyfile(sites string) string {
 	log default {
 		output file %s
 		format json
-		level DEBUG
+		level %s
 	}
 	%s
 }
 
 %s
-`, c.Admin, c.logFile(), c.Global, sites)
+`, c.Admin, c.logFile(), c.LogLevel, c.Global, sites)
 }
 
 // Command returns the command "caddy args…" in the environment of this Caddy,
@@ -186,24 +190,16 @@ func (c *Caddy) get(path string) (string, error) {
 // and says why it goes on with what it had.
 func (c *Caddy) Reload(sites string) error {
 	c.t.Helper()
-	resp, err := c.load(sites)
-	for errors.Is(err, syscall.ECONNRESET) {
-		// Each reload opens the endpoint anew, and then closes the one before:
-		// whoever waited there was not heard.
-		resp, err = c.load(sites)
-	}
+	resp, err := c.admin.Post("http://"+c.Admin+"/load", "text/caddyfile", strings.NewReader(c.Caddyfile(sites)))
 	if err != nil {
 		return fmt.Errorf("reloading: %w", err)
 	}
+	defer c.settle()
 	if _, err := readAnswer(resp); err != nil {
 		return fmt.Errorf("reloading: %w", err)
 	}
 	c.sites = sites
 	return nil
-}
-
-func (c *Caddy) load(sites string) (*http.Response, error) {
-	return c.admin.Post("http://"+c.Admin+"/load", "text/caddyfile", strings.NewReader(c.Caddyfile(sites)))
 }
 
 func readAnswer(resp *http.Response) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,5 +147,18 @@ func TestSeedIsServed(t *testing.T) {
 	var status *rig.StatusError
 	if _, err := client.Download(t.Context(), "http://"+c.Addr+"/"+slots[1].ID+"/unused"); !errors.As(err, &status) || status.Code != http.StatusNotFound {
 		t.Errorf("a slot without a file: %v", err)
+	}
+}
+
+// Who connects right after a reload is served.
+func TestReloadLeavesNoSocketBehind(t *testing.T) {
+	c := rig.New(t)
+	c.Start(respond(c, "0"))
+	for i := range 50 {
+		text := strconv.Itoa(i)
+		if err := c.Reload(respond(c, text)); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, c, text)
 	}
 }
