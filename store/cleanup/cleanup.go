@@ -124,7 +124,7 @@ type run struct {
 func (r *run) removeExpired(ctx context.Context, did func(int)) error {
 	atOnce := removedAtOnce
 	list := func(after string) ([]store.Slot, string, error) {
-		return r.Slots.Expired(ctx, r.now, after, atOnce)
+		return r.Slots.Expired(ctx, r.now, after, gently(atOnce))
 	}
 	return walk(ctx, r.Cleaner, "looking for expired slots", list, func(slots []store.Slot, fail func(error)) {
 		did(len(slots))
@@ -142,7 +142,9 @@ func (r *run) removeExpired(ctx context.Context, did func(int)) error {
 // Their slots are older still.
 func (r *run) removeOld(ctx context.Context, did func(int)) error {
 	oldest := r.now.Add(-r.options.OlderThan)
-	list := r.uploaded(ctx, oldest, removedAtOnce)
+	list := func(after string) ([]store.Slot, string, error) {
+		return r.uploaded(ctx, oldest, gently(removedAtOnce))(after)
+	}
 	return walk(ctx, r.Cleaner, "looking for old uploads", list, func(slots []store.Slot, fail func(error)) {
 		did(len(slots))
 		r.removeAll(ctx, slices.DeleteFunc(slots, func(slot store.Slot) bool {

@@ -3,6 +3,7 @@ package cleanup_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,4 +268,38 @@ func TestThrottleMakesWayForUsers(t *testing.T) {
 			t.Errorf("it rests %s after long work", d)
 		}
 	})
+}
+
+// pages notes how much a clean-up takes at once.
+type pages struct {
+	store.Slots
+	limits []int
+}
+
+func (p *pages) Expired(ctx context.Context, now time.Time, after string, limit int) ([]store.Slot, string, error) {
+	p.limits = append(p.limits, limit)
+	return p.Slots.Expired(ctx, now, after, limit)
+}
+
+func TestLessIsRemovedAtOnceWhileUsersAreServed(t *testing.T) {
+	p := newPair(t)
+	for range 40 {
+		p.uploadKept(start, keep)
+	}
+	seen := &pages{Slots: p.slots}
+	c := p.cleaner()
+	c.Slots = seen
+	c.Pause = func(context.Context, time.Duration) error {
+		cleanup.Serving()
+		return nil
+	}
+	got, err := c.Run(t.Context(), start.Add(keep))
+	if err != nil || got.Files != 40 {
+		t.Fatalf("Run() = %+v, %v", got, err)
+	}
+	// Not all of them, since on a busy machine a page may take longer than users
+	// are waited for.
+	if slices.Min(seen.limits) > 4 {
+		t.Errorf("took %d at once", seen.limits)
+	}
 }

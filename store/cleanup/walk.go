@@ -4,22 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
 
-const (
-	// removedAtOnce is how many uploads are removed between two pauses, together
-	// so that the store can share trips to the disk among them. More of them take
-	// hardly less time, and who asks for a slot meanwhile waits longer.
-	removedAtOnce = 8
-	// unusedAtOnce is the same where no files are among them.
-	unusedAtOnce = 32
-	// lookedAtAtOnce is how many slots or files are looked at between two pauses.
-	lookedAtAtOnce = 256
-)
+// lookedAtAtOnce is how many slots or files are looked at between two pauses.
+const lookedAtAtOnce = 256
 
 // Progress is told how much of the work is done. Neither number ever falls. The
 // total is an estimate, and reached in the end; nothing is told if it is zero.
@@ -122,35 +113,4 @@ func (c *Cleaner) pause(ctx context.Context, begun time.Time) error {
 		return ctx.Err()
 	}
 	return c.Pause(ctx, time.Since(begun))
-}
-
-// served is when a user was served last, in nanoseconds since 1970.
-var served atomic.Int64
-
-// Serving notes that a user is being served, so that Throttle makes way.
-func Serving() { served.Store(time.Now().UnixNano()) }
-
-// makeWayFor is how long after a request more may be expected.
-const makeWayFor = 100 * time.Millisecond
-
-// Throttle is a Pause that works for half of the time, and for an eighth at most
-// while users are served: on two cores that takes less than a tenth from uploads
-// and slots.
-func Throttle(ctx context.Context, busy time.Duration) error {
-	rest := busy
-	if ago := time.Since(time.Unix(0, served.Load())); 0 <= ago && ago < makeWayFor {
-		rest = 7 * busy
-	}
-	return sleep(ctx, min(rest, time.Second))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
