@@ -32,7 +32,7 @@ func (s *service) check() {
 	s.settle()
 	s.forgetUnasked()
 	var done admin.CleanUp
-	if err := s.admin(http.MethodPost, "cleanup", &done); err != nil {
+	if err := s.API(http.MethodPost, "cleanup", &done); err != nil {
 		s.t.Errorf("clean-up: %v", err)
 	}
 	if done.Files+done.Slots+done.Orphaned > s.halfGone || done.Missing > s.halfGone {
@@ -127,7 +127,7 @@ func (s *service) forgetUnasked() {
 			continue
 		}
 		var done admin.Removal
-		if err := s.admin(http.MethodDelete, "uploads/"+id, &done); err != nil {
+		if err := s.API(http.MethodDelete, "uploads/"+id, &done); err != nil {
 			s.t.Errorf("removing a slot whose answer got lost: %v", err)
 		}
 	}
@@ -148,7 +148,7 @@ func (s *service) list(state string) (ids []string) {
 	}
 	for after := ""; ; {
 		var page admin.List
-		if err := s.admin(http.MethodGet, path+after, &page); err != nil {
+		if err := s.API(http.MethodGet, path+after, &page); err != nil {
 			s.t.Error(err)
 			return ids
 		}
@@ -165,7 +165,7 @@ func (s *service) list(state string) (ids []string) {
 func (s *service) checkVerify() {
 	s.t.Helper()
 	var v admin.Verification
-	if err := s.admin(http.MethodPost, "verify", &v); err != nil {
+	if err := s.API(http.MethodPost, "verify", &v); err != nil {
 		s.t.Errorf("verify: %v", err)
 	}
 	if len(v.Missing)+len(v.Orphaned)+len(v.WrongSize) > 0 || v.Slots != int64(len(s.stored)) || v.Files != v.Slots {
@@ -217,7 +217,7 @@ func (s *service) checkAccounts() {
 	var window int64
 	for _, jid := range []string{user, bystander} {
 		var u admin.User
-		if err := s.admin(http.MethodGet, "users/"+jid, &u); err != nil {
+		if err := s.API(http.MethodGet, "users/"+jid, &u); err != nil {
 			s.t.Error(err)
 			continue
 		}
@@ -234,7 +234,7 @@ func (s *service) checkAccounts() {
 		s.t.Errorf("windows count %d bytes, want %d", window, used)
 	}
 	var stats admin.User // of the same names
-	if err := s.admin(http.MethodGet, "stats", &stats); err != nil {
+	if err := s.API(http.MethodGet, "stats", &stats); err != nil {
 		s.t.Error(err)
 	}
 	if s.afterCut {

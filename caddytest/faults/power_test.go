@@ -250,7 +250,7 @@ func (s *service) recall(stored, asked []upload) {
 	}
 	for id := range there { // granted, and the answer was on its way
 		var done admin.Removal
-		if err := s.admin(http.MethodDelete, "uploads/"+id, &done); err != nil {
+		if err := s.API(http.MethodDelete, "uploads/"+id, &done); err != nil {
 			s.t.Error(err)
 		}
 	}

@@ -53,7 +53,7 @@ func (s *service) removeFill() (slots int64) {
 	s.t.Helper()
 	for i := range fillers {
 		var done admin.Removal
-		if err := s.admin(http.MethodDelete, "users/"+longJID(i), &done); err != nil {
+		if err := s.API(http.MethodDelete, "users/"+longJID(i), &done); err != nil {
 			s.t.Error(err)
 		}
 		slots += done.Slots

@@ -3,10 +3,8 @@
 package faults
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -168,25 +166,4 @@ func (u upload) id() string {
 // fileName is what the file is called on the disk.
 func (u upload) fileName() string {
 	return u.id() + "-" + u.Slot.Put[strings.LastIndex(u.Slot.Put, "/")+1:]
-}
-
-// admin asks the admin endpoint, and decodes its answer into v.
-func (s *service) admin(method, path string, v any) error {
-	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.Admin+"/xmpp_upload/"+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return &rig.StatusError{Method: method, URL: path, Code: resp.StatusCode, Body: string(body)}
-	}
-	return json.Unmarshal(body, v)
 }

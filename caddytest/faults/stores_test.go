@@ -27,7 +27,7 @@ func TestEachCallOfAStoreFailsOnce(t *testing.T) {
 		{"a look", func(*service) {}, func(s *service) {
 			for _, path := range []string{"uploads", "users", "users/" + user, "stats", "check?jid=" + user + "&size=10"} {
 				var v map[string]any
-				_ = s.admin(http.MethodGet, path, &v)
+				_ = s.API(http.MethodGet, path, &v)
 			}
 		}},
 		{"an upload that is broken off", func(s *service) { s.mustAsk(10 * kib) }, (*service).breakOff},

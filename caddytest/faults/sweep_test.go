@@ -40,11 +40,11 @@ var operations = []operation{
 	{"a removal", func(s *service) { s.mustSend(s.mustAsk(10 * kib)) }, func(s *service) { s.remove(len(s.stored) - 1) }},
 	{"a clean-up", (*service).disorder, func(s *service) {
 		var done struct{}
-		_ = s.admin(http.MethodPost, "cleanup", &done)
+		_ = s.API(http.MethodPost, "cleanup", &done)
 	}},
 	{"a repair", (*service).disorder, func(s *service) {
 		var done struct{}
-		_ = s.admin(http.MethodPost, "verify?repair=true", &done)
+		_ = s.API(http.MethodPost, "verify?repair=true", &done)
 	}},
 }
 
@@ -67,7 +67,7 @@ func (s *service) remove(i int) {
 	s.stored = slices.Delete(s.stored, i, i+1)
 	s.gone += u.size
 	var done struct{}
-	if s.admin(http.MethodDelete, "uploads/"+u.id(), &done) != nil {
+	if s.API(http.MethodDelete, "uploads/"+u.id(), &done) != nil {
 		s.doubtful = append(s.doubtful, u)
 	}
 }

@@ -178,7 +178,7 @@ func TestReloadWithoutTheHandler(t *testing.T) {
 	// Now nobody has the stores open, neither here nor elsewhere.
 	other := s.other()
 	rig.Await(t, "the connections to end", func() bool {
-		n, profile := s.goroutines()
+		n, profile := s.Goroutines()
 		return n > 0 && !strings.Contains(profile, "xmpp-upload.(*Handler)")
 	})
 	other.Start(other.site(limited))

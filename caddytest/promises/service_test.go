@@ -7,13 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,26 +288,4 @@ func (u upload) fileName() string {
 func (u upload) id() string {
 	parts := strings.Split(u.Slot.Put, "/")
 	return parts[len(parts)-2]
-}
-
-var goroutinesTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
-
-// goroutines returns how many Caddy runs, and their profile.
-func (s *service) goroutines() (int, string) {
-	s.t.Helper()
-	resp, err := s.Get(s.t.Context(), "http://"+s.Admin+"/debug/pprof/goroutine?debug=1", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	profile, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	m := goroutinesTotal.FindSubmatch(profile)
-	if m == nil {
-		s.t.Fatalf("no profile of goroutines: %s", profile)
-	}
-	n, _ := strconv.Atoi(string(m[1]))
-	return n, string(profile)
 }

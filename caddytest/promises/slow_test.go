@@ -42,7 +42,7 @@ func TestThousandsOfSlowClients(t *testing.T) {
 	s := newService(t)
 	s.Start(s.site(limited))
 	file := s.mustStore(slowDownload, 1)
-	base, _ := s.goroutines()
+	base, _ := s.Goroutines()
 	idle, _ := s.Memory()
 
 	puts := make([]*slowClient, crowd)
@@ -66,7 +66,7 @@ func TestThousandsOfSlowClients(t *testing.T) {
 		s.expectPromptly()
 	}
 	now, peak := s.Memory()
-	busy, profile := s.goroutines()
+	busy, profile := s.Goroutines()
 	t.Logf("%d uploads and %d downloads under way: %d MiB resident, at most %d, idle %d; %d goroutines, idle %d",
 		crowd, crowd, now/mib, peak/mib, idle/mib, busy, base)
 	if n := busyWith(profile, "servePut") + busyWith(profile, "serveGet"); n < 2*crowd {
@@ -85,7 +85,7 @@ func TestThousandsOfSlowClients(t *testing.T) {
 	}
 	s.CloseIdle()
 	rig.Await(t, "the goroutines to end", func() bool {
-		n, _ := s.goroutines()
+		n, _ := s.Goroutines()
 		return n <= base+10
 	})
 }

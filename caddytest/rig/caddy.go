@@ -171,19 +171,11 @@ func (c *Caddy) awaitReady() error {
 			return fmt.Errorf("caddy did not start: %w\n%s", err, c.Output())
 		case <-time.After(10 * time.Millisecond):
 		}
-		if config, err := c.get("/config/"); err == nil && strings.HasPrefix(config, "{") {
+		if config, err := c.AdminGet("/config/"); err == nil && strings.HasPrefix(config, "{") {
 			return nil
 		}
 	}
 	return fmt.Errorf("caddy was not ready within %s", Patience)
-}
-
-func (c *Caddy) get(path string) (string, error) {
-	resp, err := c.admin.Get("http://" + c.Admin + path)
-	if err != nil {
-		return "", err
-	}
-	return readAnswer(resp)
 }
 
 // Reload loads other sites through the admin endpoint. An error is Caddy's own

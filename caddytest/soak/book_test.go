@@ -193,7 +193,7 @@ func (u use) between(least, most use) bool {
 // got lost may count for a while.
 func (u *user) account() error {
 	var a account
-	if err := u.api("GET", "users/"+u.jid, &a); err != nil {
+	if err := u.API("GET", "users/"+u.jid, &a); err != nil {
 		return err
 	}
 	least, most := u.bounds(time.Now())
@@ -239,7 +239,7 @@ func (l *load) expectExact() {
 		Missing, Orphaned []string
 		WrongSize         []string `json:"wrong_size"`
 	}
-	if err := l.api("POST", "verify", &v); err != nil {
+	if err := l.API("POST", "verify", &v); err != nil {
 		l.t.Fatal(err)
 	}
 	if len(v.Missing)+len(v.Orphaned)+len(v.WrongSize) > 0 || v.Slots != len(want) || v.Files != len(want) {
@@ -249,7 +249,7 @@ func (l *load) expectExact() {
 		l.t.Errorf("the directory has %d files, want %d: %v, want %v", len(got), len(want), got, want)
 	}
 	var sum account
-	if err := l.api("GET", "stats", &sum); err != nil {
+	if err := l.API("GET", "stats", &sum); err != nil {
 		l.t.Fatal(err)
 	}
 	var bytes int64
@@ -277,7 +277,7 @@ func (u *user) expectExact() {
 		}
 	}
 	var a account
-	if err := u.api("GET", "users/"+u.jid, &a); err != nil {
+	if err := u.API("GET", "users/"+u.jid, &a); err != nil {
 		u.t.Fatal(err)
 	}
 	if a.use() != want {

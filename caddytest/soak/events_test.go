@@ -5,7 +5,6 @@ package soak
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,12 +21,12 @@ import (
 // operate does what operators do: clean up, verify, look at figures.
 func (l *load) operate() {
 	var cleaned, verified, stats struct{}
-	var metrics string
+	metrics, err := l.AdminGet("/metrics")
 	for name, err := range map[string]error{
-		"clean-up": l.api("POST", "cleanup", &cleaned),
-		"verify":   l.api("POST", "verify", &verified),
-		"stats":    l.api("GET", "stats", &stats),
-		"metrics":  l.scrape(&metrics),
+		"clean-up": l.API("POST", "cleanup", &cleaned),
+		"verify":   l.API("POST", "verify", &verified),
+		"stats":    l.API("GET", "stats", &stats),
+		"metrics":  err,
 	} {
 		if err != nil {
 			l.t.Errorf("%s: %v", name, err)
@@ -36,20 +35,6 @@ func (l *load) operate() {
 	if !strings.Contains(metrics, "\ncaddy_xmpp_upload_uploads_total{") {
 		l.t.Error("the metrics tell nothing of uploads")
 	}
-}
-
-func (l *load) scrape(metrics *string) error {
-	resp, err := l.admin.Get("http://" + l.Admin + "/metrics")
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	*metrics = string(body)
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	return err
 }
 
 // configure changes the configuration. Caddy may reset a connection that waits

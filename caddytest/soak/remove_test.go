@@ -24,7 +24,7 @@ func halfDone(err error) bool {
 // remove has the operator delete a slot or a file of the user.
 func (u *user) remove(w *upload) error {
 	var r removal
-	err := u.api("DELETE", "uploads/"+w.id(), &r)
+	err := u.API("DELETE", "uploads/"+w.id(), &r)
 	switch {
 	case err == nil:
 		u.counts[deleted].Add(1)
@@ -48,7 +48,7 @@ func (u *user) removeAmidUpload(w *upload) error {
 	put := make(chan error, 1)
 	go func() { put <- u.Put(u.t.Context(), w.Put, "image/png", w.size, rig.Content(w.seed, w.size)) }()
 	var r removal
-	err := u.api("DELETE", "uploads/"+w.id(), &r)
+	err := u.API("DELETE", "uploads/"+w.id(), &r)
 	putErr := <-put
 	u.counts[raced].Add(1)
 	now, code := time.Now(), status(putErr)
@@ -79,7 +79,7 @@ func (u *user) removeAmidUpload(w *upload) error {
 // purge has the operator remove all that the user has.
 func (u *user) purge() error {
 	var r removal
-	err := u.api("DELETE", "users/"+u.jid, &r)
+	err := u.API("DELETE", "users/"+u.jid, &r)
 	if err != nil {
 		u.purging = halfDone(err)
 		return err
@@ -126,7 +126,7 @@ func (u *user) stillThere(err error) {
 // removeAgain removes a slot for which upload and removal raced without answers.
 func (u *user) removeAgain(w *upload) error {
 	var r removal
-	err := u.api("DELETE", "uploads/"+w.id(), &r)
+	err := u.API("DELETE", "uploads/"+w.id(), &r)
 	switch now := time.Now(); {
 	case status(err) == http.StatusNotFound:
 		u.unsure(w, now)

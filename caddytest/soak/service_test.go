@@ -3,16 +3,13 @@
 package soak
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,8 +46,7 @@ type service struct {
 	dir  string // of both stores
 	disk string // the small file system; empty if none could be mounted
 
-	admin *http.Client
-	up    bool
+	up bool
 	// What users may meet in this round.
 	mayLose, mayBeFull, mayBeAway atomic.Bool
 	// unsettled is when an answer may have got lost the last time.
@@ -62,10 +58,7 @@ type service struct {
 func newService(t *testing.T) *service {
 	t.Helper()
 	c := rig.New(t)
-	s := &service{
-		Caddy: c, Client: rig.NewClient(t, "http://"+c.Addr), t: t, dir: filepath.Join(c.Dir, "stores"),
-		admin: &http.Client{Timeout: rig.Patience, Transport: &http.Transport{DisableKeepAlives: true}},
-	}
+	s := &service{Caddy: c, Client: rig.NewClient(t, "http://"+c.Addr), t: t, dir: filepath.Join(c.Dir, "stores")}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -127,28 +120,6 @@ func (s *service) settled() bool {
 	return !s.mayLose.Load() && time.Since(*s.unsettled.Load()) > putTimeout+within
 }
 
-// api calls the admin API.
-func (s *service) api(method, path string, answer any) error {
-	url := "http://" + s.Admin + "/xmpp_upload/" + path
-	req, err := http.NewRequestWithContext(s.t.Context(), method, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := s.admin.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return &rig.StatusError{Method: method, URL: url, Code: resp.StatusCode, Header: resp.Header, Body: string(body)}
-	}
-	return json.Unmarshal(body, answer)
-}
-
 // What status returns for errors that are no refusal.
 const (
 	noAnswer = -iota
@@ -192,8 +163,6 @@ func (s *service) tree() map[string]int64 {
 	return sizes
 }
 
-var goroutinesTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
-
 // measured is what a process holds.
 type measured struct {
 	goroutines int
@@ -207,18 +176,7 @@ type measured struct {
 
 func (s *service) measured() (m measured) {
 	s.t.Helper()
-	resp, err := s.admin.Get("http://" + s.Admin + "/debug/pprof/goroutine?debug=1")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	profile, err := io.ReadAll(resp.Body)
-	if total := goroutinesTotal.FindSubmatch(profile); total != nil {
-		m.goroutines, _ = strconv.Atoi(string(total[1]))
-	} else {
-		s.t.Fatalf("no profile of goroutines: %v: %s", err, profile)
-	}
-	m.profile = string(profile)
+	m.goroutines, m.profile = s.Goroutines()
 	slots, shard := filepath.Join(s.dir, "slots"), regexp.MustCompile("^"+filepath.Join(s.dir, "files")+"/..$")
 	dir := fmt.Sprintf("/proc/%d/fd", s.PID())
 	open, err := os.ReadDir(dir)

@@ -205,7 +205,7 @@ func (l *load) settle() {
 		return true
 	})
 	var cleaned struct{}
-	if err := l.api("POST", "cleanup", &cleaned); err != nil {
+	if err := l.API("POST", "cleanup", &cleaned); err != nil {
 		l.t.Fatal(err)
 	}
 }
