@@ -24,6 +24,7 @@ func init() {
 		{name: "get", figures: one("/s", goal{ratioAtLeast, 2, 1}, goal{ratioAtLeast, 0.6, 2}), open: downloads(false)},
 		{name: "tls", figures: one("/s", goal{ratioAtLeast, 0.95, 1}), open: downloads(true)},
 		{name: "put-small", figures: one("/s", goal{ratioAtLeast, 0.7, 1}), open: uploads(100<<10, 8, 2000)},
+		{name: "wall", figures: one("/s"), open: wall},
 		{name: "put-large", figures: one("/s", goal{ratioAtLeast, 1, 1}), open: uploads(10<<20, 4, 60)},
 		{name: "memory", figures: one("MiB", goal{atMost, 150, 0}), open: memory},
 		{name: "list", figures: one("ms"), open: list},
