@@ -23,6 +23,10 @@ type waiting struct {
 	flights sum
 }
 
+// disorder is how many seconds the time of one caller may be before that of the
+// one before it, with no clock set back.
+const disorder = 2
+
 func newWaiting() *waiting {
 	return &waiting{bySecond: make(map[int64]sum), inFlight: make(map[int64]sum)}
 }
@@ -64,6 +68,9 @@ func (w *waiting) hold(second, n, bytes int64) {
 
 // at returns the sum at now.
 func (w *waiting) at(now time.Time) sum {
+	if now.Unix() < w.passed-disorder {
+		w.rewind(now)
+	}
 	for len(w.ahead) > 0 && w.ahead[0] <= now.Unix() {
 		second := heap.Pop(&w.ahead).(int64)
 		w.passed = max(w.passed, second)
@@ -74,6 +81,21 @@ func (w *waiting) at(now time.Time) sum {
 		}
 	}
 	return w.active.add(w.flights.n, w.flights.bytes)
+}
+
+// rewind has the seconds after now lie ahead again, since the clock was set back.
+// What lapsed in them while the clock was there counts until they come again, or
+// clean-up removes it.
+func (w *waiting) rewind(now time.Time) {
+	w.passed, w.active, w.ahead = now.Unix(), sum{}, w.ahead[:0]
+	for second, s := range w.bySecond {
+		if second > w.passed {
+			held := w.inFlight[second]
+			w.active = w.active.add(s.n-held.n, s.bytes-held.bytes)
+			w.ahead = append(w.ahead, second)
+		}
+	}
+	heap.Init(&w.ahead)
 }
 
 // seconds is a heap of them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/caddy-xmpp/xmpp-upload/store"
 )
@@ -144,7 +145,7 @@ func (r *run) mendSlots(ctx context.Context, did func(int)) error {
 	if err := r.checkFiles(ctx); err != nil {
 		return err
 	}
-	list := r.uploaded(ctx, r.now, lookedAtAtOnce)
+	list := r.uploaded(ctx, time.Time{}, lookedAtAtOnce)
 	return walk(ctx, r.Cleaner, "listing slots", list, func(slots []store.Slot, fail func(error)) {
 		did(len(slots))
 		for _, slot := range slots {

@@ -112,8 +112,13 @@ func (s *Service) run(ctx context.Context) {
 	if sleep(ctx, startDelay) != nil {
 		return
 	}
+	var clock doubt
 	for {
-		_, _ = s.CleanUp(ctx, everything, nil) // which logs
+		o := everything
+		if !clock.trusted(time.Now()) {
+			o.Files = false
+		}
+		_, _ = s.CleanUp(ctx, o, nil) // which logs
 		if !s.wait(ctx) {
 			return
 		}

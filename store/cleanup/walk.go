@@ -100,7 +100,8 @@ func (f *failures) err() error {
 	return err
 }
 
-// uploaded lists the uploads whose slots were reserved before a time.
+// uploaded lists the uploads whose slots were reserved before a time; if that is
+// zero, all of them, also those of a time from which the clock was set back.
 func (c *Cleaner) uploaded(ctx context.Context, before time.Time, limit int) func(string) ([]store.Slot, string, error) {
 	return func(after string) ([]store.Slot, string, error) {
 		p, err := c.Slots.List(ctx, store.Query{State: store.Uploaded, To: before, After: after, Limit: limit})
