@@ -60,16 +60,30 @@ func servedType(announced, sent string) string {
 // describe sets the headers of a file. No file runs in a browser: it is what
 // its type says, and a document has no rights.
 func describe(h http.Header, slot store.Slot, now time.Time) {
-	h.Set("Content-Type", slot.ContentType)
-	h.Set("Content-Disposition", disposition(slot))
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("ETag", `"`+slot.ID+`"`)
 	left := 365 * 24 * time.Hour
 	if !slot.Expires.IsZero() {
 		left = slot.Expires.Sub(now)
+		if keep := slot.Expires.Sub(slot.Uploaded); left > keep {
+			left = keep // the clock was set back
+		}
 	}
-	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(left/time.Second))+", immutable")
+	set(h,
+		"Content-Type", slot.ContentType,
+		"Content-Disposition", disposition(slot),
+		"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox",
+		"X-Content-Type-Options", "nosniff",
+		"Etag", `"`+slot.ID+`"`,
+		"Cache-Control", "public, max-age="+strconv.Itoa(int(left/time.Second))+", immutable")
+}
+
+// set sets header fields, each a name in its canonical form and a value, in one
+// piece of memory.
+func set(h http.Header, fields ...string) {
+	values := make([]string, len(fields)/2)
+	for i := range values {
+		values[i] = fields[2*i+1]
+		h[fields[2*i]] = values[i : i+1 : i+1]
+	}
 }
 
 // disposition shows media in place, has all else downloaded, and tells the true

@@ -60,11 +60,12 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, id, name str
 // allowOrigins lets web clients of any origin upload and download: whoever
 // knows the URL may (XEP-0363, section 10).
 func allowOrigins(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "GET, HEAD, PUT, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Range")
-	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, Content-Disposition, ETag, Last-Modified, Range, Retry-After")
-	h.Set("Access-Control-Max-Age", "86400")
+	set(h,
+		"Access-Control-Allow-Origin", "*",
+		"Access-Control-Allow-Methods", "GET, HEAD, PUT, OPTIONS",
+		"Access-Control-Allow-Headers", "Authorization, Content-Type, Range",
+		"Access-Control-Expose-Headers", "Accept-Ranges, Content-Length, Content-Range, Content-Disposition, ETag, Last-Modified, Range, Retry-After",
+		"Access-Control-Max-Age", "86400")
 }
 
 // servePut takes the upload to a slot.
@@ -235,7 +236,7 @@ func (h *Handler) checkRoom(r *http.Request, s *stores, now time.Time) error {
 // uploads fit into memory, and a large one while it runs, as long as there are
 // some. A client that stops in the middle keeps its buffer.
 const (
-	smallBuffer = 16 << 10
+	smallBuffer = 8 << 10
 	largeBuffer = 256 << 10
 	mostLarge   = 64
 )
@@ -263,37 +264,44 @@ func putLarge(b *[largeBuffer]byte) {
 	}
 }
 
-// receive writes exactly size bytes of the body to file.
+// receive writes exactly size bytes of the body to file, whole buffers at a time
+// while the client keeps its pace: few large pieces cost less to write, and to
+// read later, than many odd ones.
 func receive(file io.Writer, r *http.Request, size int64) error {
 	small := smallBuffers.Get().(*[smallBuffer]byte)
 	defer smallBuffers.Put(small)
 	var large *[largeBuffer]byte
 	defer func() { putLarge(large) }()
-	buf := small[:]
+	buf, filled := small[:], 0
 	for received := int64(0); ; {
-		n, err := r.Body.Read(buf)
+		n, err := r.Body.Read(buf[filled:])
+		filled += n
 		if received += int64(n); received > size {
 			return refuse(http.StatusBadRequest, codeSizeMismatch, "the body is longer than the %d bytes of the slot", size)
 		}
-		if _, err := file.Write(buf[:n]); err != nil {
-			return err
+		full := filled == len(buf)
+		slower := large != nil && n < smallBuffer && !full
+		ended := errors.Is(err, io.EOF) || err == nil && received == size && r.ContentLength == size
+		if full || slower || ended {
+			if _, err := file.Write(buf[:filled]); err != nil {
+				return err
+			}
+			filled = 0
 		}
 		switch {
-		case errors.Is(err, io.EOF) && received < size:
+		case ended && received < size:
 			return refuse(http.StatusBadRequest, codeSizeMismatch, "the body has %d bytes, the slot is for %d", received, size)
-		case errors.Is(err, io.EOF), err == nil && received == size && r.ContentLength == size:
+		case ended:
 			return nil
 		case err != nil:
 			return readError(err)
-		}
-		switch {
-		case n == len(buf) && large == nil:
+		case slower:
+			putLarge(large)
+			large, buf = nil, small[:]
+		case large == nil && n == smallBuffer:
 			if large = takeLarge(); large != nil {
 				buf = large[:]
 			}
-		case n < smallBuffer/2 && large != nil:
-			putLarge(large)
-			large, buf = nil, small[:]
 		}
 	}
 }
@@ -335,7 +343,11 @@ func (h *Handler) serveGet(w http.ResponseWriter, r *http.Request, s *stores, id
 	defer file.Close()
 
 	describe(w.Header(), slot, now)
-	return send(w, r, slot.Uploaded, file)
+	modified := slot.Uploaded
+	if modified.After(now) {
+		modified = now // the clock was set back; RFC 9110, section 8.8.2.1
+	}
+	return send(w, r, modified, file)
 }
 
 var errNoFile = refuse(http.StatusNotFound, codeNotFound, "there is no such file, or it has expired")

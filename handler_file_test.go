@@ -1,6 +1,7 @@
 package xmppupload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
+	"pgregory.net/rapid"
 
 	"github.com/caddy-xmpp/xmpp-upload/quota"
 	"github.com/caddy-xmpp/xmpp-upload/store"
@@ -34,6 +36,54 @@ func (b broken) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// pieces notes how a file was written.
+type pieces [][]byte
+
+func (w *pieces) Write(p []byte) (int, error) {
+	*w = append(*w, bytes.Clone(p))
+	return len(p), nil
+}
+
+func TestABodyIsStoredInWholePiecesHoweverItArrives(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		body := make([]byte, rapid.IntRange(0, 3*largeBuffer).Draw(t, "size"))
+		for i := range body {
+			body[i] = byte(i * i >> 8)
+		}
+		most := rapid.SampledFrom([]int{1000, smallBuffer - 1, smallBuffer, 2 * smallBuffer, largeBuffer}).Draw(t, "most")
+		var arrives io.Reader = readerFunc(func(p []byte) (int, error) {
+			if len(body) == 0 {
+				return 0, io.EOF
+			}
+			n := copy(p, body[:min(rapid.IntRange(1, most).Draw(t, "arrive"), len(body))])
+			body = body[n:]
+			return n, nil
+		})
+		want := bytes.Clone(body)
+		r := request("PUT", "/", arrives)
+		r.ContentLength = rapid.SampledFrom([]int64{-1, int64(len(want))}).Draw(t, "length")
+		var written pieces
+		if err := receive(&written, r, int64(len(want))); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(bytes.Join(written, nil), want) {
+			t.Fatal("the file is not what was sent")
+		}
+		for i, piece := range written {
+			if most < smallBuffer && len(piece) != smallBuffer && i < len(written)-1 {
+				t.Fatalf("piece %d of %d has %d bytes though the client trickles, want %d", i, len(written), len(piece), smallBuffer)
+			}
+		}
+		if large := largeInUse.Load(); large != 0 {
+			t.Fatalf("%d large buffers are still in use", large)
+		}
+	})
+}
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestABrokenBodyLeavesTheSlotUsableAndNothingElse(t *testing.T) {
 	h := provisioned(t, everybody)

@@ -17,14 +17,17 @@ import (
 // errBuffered is the error of a site that would have an upload executed.
 var errBuffered = errors.New("a handler before xmpp_upload, such as templates, wants to change the files of users: give xmpp_upload a site or a route without it")
 
+var errSeek = errors.New("files begin at 0")
+
 // send sends the file, with ranges and conditions, as it is.
 func send(w http.ResponseWriter, r *http.Request, modified time.Time, file store.File) error {
 	forbidCompression(w)
-	s := &sender{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, file: file}
-	http.ServeContent(s, r, "", modified, file)
+	s := &sender{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, content: content{File: file}, plain: r.TLS == nil}
+	http.ServeContent(s, r, "", modified, &s.content)
 	if !s.buffered {
 		if r.Method == http.MethodGet {
 			s.count()
+			s.abortUnlessWhole()
 		}
 		return nil
 	}
@@ -37,12 +40,24 @@ func send(w http.ResponseWriter, r *http.Request, modified time.Time, file store
 // sender is a ResponseWriter for one file.
 type sender struct {
 	*caddyhttp.ResponseWriterWrapper
-	file store.File
+	content content
+	// plain is set unless the connection is encrypted: then the kernel can't send
+	// the file.
+	plain bool
 	// buffered is set if a handler before us keeps the file to change it.
 	buffered bool
 	// status of the answer, the length of its body, and how much of it was sent.
 	status       int
 	length, sent int64
+}
+
+// abortUnlessWhole has the server break off an answer that was not sent to its
+// end, by closing its connection or resetting its stream. Otherwise HTTP/3 would
+// end it as if it were whole, and not all clients count its bytes.
+func (s *sender) abortUnlessWhole() {
+	if s.sent < s.length {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // count counts the download when it has ended.
@@ -94,22 +109,59 @@ func (s *sender) ReadFrom(src io.Reader) (int64, error) {
 	if s.buffered {
 		return 0, errBuffered
 	}
-	if limited, ok := src.(*io.LimitedReader); ok && limited.R == io.Reader(s.file) && s.left() == limited.N {
-		src = s.file
+	if limited, ok := src.(*io.LimitedReader); ok && s.plain && limited.R == io.Reader(&s.content) && limited.N == s.content.left() {
+		if err := s.content.settle(); err != nil {
+			return 0, err
+		}
+		src = s.content.File
 	}
 	n, err := s.ResponseWriterWrapper.ReadFrom(src)
 	s.sent += n
 	return n, err
 }
 
-// left is how much of the file follows; negative if it can't be told.
-func (s *sender) left() int64 {
-	at, err := s.file.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return -1
-	}
-	return s.file.Size() - at
+// content is a file that seeks when it must: http.ServeContent seeks to the end
+// and back to learn the size.
+type content struct {
+	store.File
+	// at is where the file is, next where it is to be read.
+	at, next int64
 }
+
+func (c *content) Read(p []byte) (int, error) {
+	if err := c.settle(); err != nil {
+		return 0, err
+	}
+	n, err := c.File.Read(p)
+	c.at += int64(n)
+	c.next = c.at
+	return n, err
+}
+
+func (c *content) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += c.next
+	case io.SeekEnd:
+		offset += c.Size()
+	}
+	if offset < 0 {
+		return 0, errSeek
+	}
+	c.next = offset
+	return offset, nil
+}
+
+// settle brings the file to where it is to be read.
+func (c *content) settle() (err error) {
+	if c.at != c.next {
+		c.at, err = c.File.Seek(c.next, io.SeekStart)
+	}
+	return err
+}
+
+// left is how much of the file follows.
+func (c *content) left() int64 { return c.Size() - c.next }
 
 // forbidCompression keeps the encode handler away where the operator has put it
 // before us.

@@ -26,10 +26,15 @@ type crowd struct {
 // connect opens connections and sends what head tells for each.
 func (s *service) connect(n int, head func(i int) string) *crowd {
 	s.t.Helper()
+	return s.connectTo(s.Addr, n, head)
+}
+
+func (s *service) connectTo(addr string, n int, head func(i int) string) *crowd {
+	s.t.Helper()
 	c := &crowd{service: s, conns: make([]net.Conn, n)}
 	s.t.Cleanup(c.close)
 	s.must(each(n, func(i int) (err error) {
-		if c.conns[i], err = net.Dial("tcp", s.Addr); err != nil {
+		if c.conns[i], err = net.Dial("tcp", addr); err != nil {
 			return err
 		}
 		if err := c.conns[i].SetDeadline(time.Now().Add(3 * rig.Patience)); err != nil {

@@ -4,6 +4,8 @@ package hostile
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +35,7 @@ func http2Bound(conns int) int64 {
 type framed struct {
 	net.Conn
 	*http2.Framer
+	scheme string
 	addr   string
 	block  bytes.Buffer
 	enc    *hpack.Encoder
@@ -44,7 +47,7 @@ type framed struct {
 
 // dialHTTP2 connects; what Caddy sends is read unless it shall wait.
 func (s *service) dialHTTP2(read bool, settings ...http2.Setting) (*framed, error) {
-	conn, err := net.Dial("tcp", s.Addr)
+	conn, err := net.Dial("tcp", cmp.Or(s.secure, s.Addr))
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +55,11 @@ func (s *service) dialHTTP2(read bool, settings ...http2.Setting) (*framed, erro
 	if err := conn.SetDeadline(time.Now().Add(rig.Patience)); err != nil {
 		return nil, err
 	}
-	f := &framed{Conn: conn, Framer: http2.NewFramer(conn, conn), addr: s.Addr, answered: make(chan struct{}), closed: make(chan struct{})}
+	scheme := "http"
+	if s.secure != "" {
+		scheme, conn = "https", tls.Client(conn, s.tlsFor("h2"))
+	}
+	f := &framed{Conn: conn, Framer: http2.NewFramer(conn, conn), scheme: scheme, addr: cmp.Or(s.secure, s.Addr), answered: make(chan struct{}), closed: make(chan struct{})}
 	f.enc = hpack.NewEncoder(&f.block)
 	f.AllowIllegalWrites = true
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
@@ -88,7 +95,7 @@ func (f *framed) readAll() {
 // request begins the n-th stream of the connection.
 func (f *framed) request(n int, method, path string, end bool, more ...string) error {
 	f.block.Reset()
-	fields := append([]string{":method", method, ":scheme", "http", ":authority", f.addr, ":path", path}, more...)
+	fields := append([]string{":method", method, ":scheme", f.scheme, ":authority", f.addr, ":path", path}, more...)
 	for i := 0; i < len(fields); i += 2 {
 		if err := f.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}); err != nil {
 			return err
@@ -128,8 +135,21 @@ func (s *service) flood(conns, frames int, read bool, send func(f *framed, i int
 	return int(closed.Load())
 }
 
+// overHTTP2 attacks on HTTP/2 without TLS, and with it.
+func overHTTP2(t *testing.T, attack func(t *testing.T, start func(*testing.T) *service)) {
+	t.Helper()
+	t.Run("h2c", func(t *testing.T) {
+		attack(t, func(t *testing.T) *service { return start(t) })
+	})
+	t.Run("h2", func(t *testing.T) {
+		attack(t, func(t *testing.T) *service { return startSecure(t, "h2") })
+	})
+}
+
 // Streams that are begun and reset at once, faster than they can be served.
-func TestHTTP2RapidReset(t *testing.T) {
+func TestHTTP2RapidReset(t *testing.T) { overHTTP2(t, rapidReset) }
+
+func rapidReset(t *testing.T, start func(*testing.T) *service) {
 	s := start(t)
 	conns := many(8, 32)
 	s.withstands(http2Bound(conns), func(o *others) use {
@@ -195,9 +215,12 @@ func TestHTTP2ControlFrameFloods(t *testing.T) {
 	}
 }
 
-// Uploads that are begun, as many as a connection may have, and never go on.
-// More than that are refused.
-func TestHTTP2UploadsWithoutBodies(t *testing.T) {
+// Uploads that are begun, as many as a connection may have, get some bytes of
+// their bodies, and never go on. More than that are refused.
+func TestHTTP2TricklingUploads(t *testing.T) { overHTTP2(t, tricklingUploads) }
+
+func tricklingUploads(t *testing.T, start func(*testing.T) *service) {
+	waits(t)
 	s := start(t)
 	conns, size := many(4, 10), int64(64*kib)
 	s.withstands(300*mib, func(o *others) use {
@@ -212,7 +235,14 @@ func TestHTTP2UploadsWithoutBodies(t *testing.T) {
 			}
 		}
 		rig.Await(t, "uploads to begin", func() bool { return s.measured().busyWith("servePut") >= conns*maxStreams })
-		o.areServed()
+		for range 3 {
+			for _, f := range all {
+				for i := range maxStreams {
+					s.must(f.WriteData(stream(i), false, []byte("x")))
+				}
+			}
+			o.areServed()
+		}
 		for _, f := range all {
 			rig.Await(t, "all streams to be answered or reset", func() bool {
 				return f.heads.Load() >= maxStreams && f.resets.Load() >= 50
@@ -224,7 +254,10 @@ func TestHTTP2UploadsWithoutBodies(t *testing.T) {
 }
 
 // Downloads whose windows stay closed are given up (write_idle).
-func TestHTTP2ClosedWindows(t *testing.T) {
+func TestHTTP2ClosedWindows(t *testing.T) { overHTTP2(t, closedWindows) }
+
+func closedWindows(t *testing.T, start func(*testing.T) *service) {
+	waits(t)
 	s := start(t)
 	conns := many(4, 20)
 	s.withstands(http2Bound(conns), func(o *others) use {

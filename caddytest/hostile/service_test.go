@@ -9,6 +9,7 @@
 package hostile
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,11 +50,25 @@ func many(few, all int) int {
 	return few
 }
 
+// waits lets a test that waits for Caddy most of the time run beside others;
+// not where each needs all of the machine.
+func waits(t *testing.T) {
+	t.Helper()
+	if !full {
+		t.Parallel()
+	}
+}
+
 // service is a Caddy with one upload service.
 type service struct {
 	*rig.Caddy
 	*rig.Client
 	t *testing.T
+	// secure is the address of the same service over TLS and QUIC, if there is
+	// one; then others use it by their protocol.
+	secure string
+	tls    *tls.Config // that trusts it
+	proto  string
 }
 
 // start starts Caddy with these lines added to the block of xmpp_upload.
@@ -65,18 +80,28 @@ func start(t *testing.T, lines ...string) *service {
 // startPatient starts a Caddy that gives up later.
 func startPatient(t *testing.T, stall time.Duration, lines ...string) *service {
 	t.Helper()
+	s := prepare(t, stall)
+	s.Start("http://" + s.Addr + " {\n" + s.uploads(lines) + "}\n")
+	return s
+}
+
+func prepare(t *testing.T, stall time.Duration) *service {
+	t.Helper()
 	c := rig.New(t)
-	s := &service{Caddy: c, Client: rig.NewClient(t, "http://"+c.Addr), t: t}
-	c.Global = fmt.Sprintf("servers {\nprotocols h1 h2 h2c\ntimeouts {\nread_header %s\nread_body_idle %[1]s\nwrite_idle %[1]s\n}\n}", stall)
+	c.Global = fmt.Sprintf("servers {\nprotocols h1 h2 h2c h3\ntimeouts {\nread_header %s\nread_body_idle %[1]s\nwrite_idle %[1]s\n}\n}", stall)
+	return &service{Caddy: c, Client: rig.NewClient(t, "http://"+c.Addr), t: t}
+}
+
+// uploads is the block of xmpp_upload, with these lines added.
+func (s *service) uploads(lines []string) string {
 	block := append([]string{
 		"allow example.com {\nmax_total_size 1TiB\n}",
 		"put_timeout 1h",
 		"min_free_space 1MiB",
-		"slots badger " + filepath.Join(c.Dir, "slots"),
-		"files disk " + filepath.Join(c.Dir, "files"),
+		"slots badger " + filepath.Join(s.Dir, "slots"),
+		"files disk " + filepath.Join(s.Dir, "files"),
 	}, lines...)
-	s.Start("http://" + c.Addr + " {\nxmpp_upload {\n" + strings.Join(block, "\n") + "\n}\n}\n")
-	return s
+	return "xmpp_upload {\n" + strings.Join(block, "\n") + "\n}\n"
 }
 
 // use is what counts of a quota.
@@ -223,9 +248,12 @@ func (s *service) measured() (m measured) {
 }
 
 // busyWith counts the goroutines in a method of the handler.
-func (m measured) busyWith(method string) (n int) {
+func (m measured) busyWith(method string) int { return m.in("xmpp-upload.(*Handler)." + method) }
+
+// in counts the goroutines in a function.
+func (m measured) in(function string) (n int) {
 	for stack := range strings.SplitSeq(m.profile, "\n\n") {
-		if strings.Contains(stack, "xmpp-upload.(*Handler)."+method+"+") {
+		if strings.Contains(stack, function+"+") {
 			var same int
 			if _, err := fmt.Sscan(stack, &same); err == nil {
 				n += same

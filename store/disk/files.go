@@ -24,7 +24,7 @@ func (f *Files) Open(ctx context.Context, ref store.FileRef) (store.File, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(checkPublished(ref), checkEither(ref)); err != nil {
+	if err := errors.Join(checkPublished(ref), checkAttempt(ref)); err != nil {
 		return nil, failed("opening a file", err)
 	}
 	file, err := f.open(ref)
@@ -60,7 +60,7 @@ func (f *Files) open(ref store.FileRef) (*file, error) {
 }
 
 func openIn(root *os.Root, name string) (*file, error) {
-	f, err := root.Open(name)
+	f, err := root.OpenFile(name, os.O_RDONLY|notPolled, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,11 @@ func checkEither(ref store.FileRef) error {
 	if ref.Name != "" && !store.IsURLName(ref.Name) {
 		return errName
 	}
+	return checkAttempt(ref)
+}
+
+// checkAttempt returns an error unless ref's attempt, if it has one, has its form.
+func checkAttempt(ref store.FileRef) error {
 	if ref.Attempt != "" && !store.IsAttempt(ref.Attempt) {
 		return errAttempt
 	}

@@ -12,6 +12,11 @@ import (
 // errLocked: another process holds the lock.
 var errLocked = unix.EWOULDBLOCK
 
+// notPolled spares opening a file to read it four system calls: without it, package
+// os makes the file non-blocking, to wait for it as for a connection, and then
+// not again, as that is not possible. Regular files take no notice of it.
+const notPolled = unix.O_NONBLOCK
+
 // lockFile locks the file until it is closed or its process dies.
 func lockFile(f *os.File) error {
 	for {

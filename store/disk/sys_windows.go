@@ -9,6 +9,9 @@ import (
 // errLocked: another process holds the lock.
 var errLocked = windows.ERROR_LOCK_VIOLATION
 
+// notPolled is of use elsewhere.
+const notPolled = 0
+
 // lockFile locks the file until it is closed or its process dies.
 func lockFile(f *os.File) error {
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
