@@ -71,6 +71,9 @@ func (a *accounts) weigh(acct *cachedAccount) {
 // chance: where more JIDs take turns than fit, the one that was not used for
 // longest would be the next that is needed.
 func (a *accounts) evict() {
+	if a.weight <= a.most {
+		return // as nearly always, and even to begin with a map takes time
+	}
 	for _, e := range a.byJID {
 		if a.weight <= a.most || a.recent.Len() <= 1 {
 			return

@@ -43,11 +43,12 @@ type Slots struct {
 	free *space.Meter // the writer measures for each batch
 
 	// The writer's own.
-	accounts accounts
-	parked   map[string][]*job
-	log      writeAheadLog
-	span     time.Duration
-	latest   oneDay // the day that was counted last
+	collected []*job // of the batch at hand, whose memory the next one uses
+	accounts  accounts
+	parked    map[string][]*job
+	log       writeAheadLog
+	span      time.Duration
+	latest    oneDay // the day that was counted last
 	// roomToRotate must be free when Badger changes logs.
 	roomToRotate int64
 	// probed is when a file could be made last.

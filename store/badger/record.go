@@ -85,7 +85,8 @@ const (
 )
 
 func encodeJournal(j journal) []byte {
-	b := appendTime([]byte{byte(j.state)}, j.At)
+	b := append(make([]byte, 0, 1+3*binary.MaxVarintLen64), byte(j.state))
+	b = appendTime(b, j.At)
 	b = appendTime(b, j.Deadline)
 	return binary.AppendUvarint(b, uint64(j.Size)) //nolint:gosec // sizes are positive
 }
@@ -108,7 +109,8 @@ type sum struct{ n, bytes int64 }
 func (s sum) add(n, bytes int64) sum { return sum{s.n + n, s.bytes + bytes} }
 
 func encodeSum(s sum) []byte {
-	return binary.AppendVarint(binary.AppendVarint(nil, s.n), s.bytes)
+	b := make([]byte, 0, 2*binary.MaxVarintLen64)
+	return binary.AppendVarint(binary.AppendVarint(b, s.n), s.bytes)
 }
 
 func decodeSum(b []byte) (sum, error) {

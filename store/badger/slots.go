@@ -16,19 +16,20 @@ func (s *Slots) Reserve(ctx context.Context, slot store.Slot, limits store.Limit
 		return fmt.Errorf("a slot of %d bytes with the ID %q can't be reserved", slot.Size, slot.ID)
 	}
 	slot.State = store.Waiting
-	record, claim := encodeSlot(slot), slot.Claim()
+	// The job keeps these rather than the whole slot.
+	id, jid, claim, record := slot.ID, slot.JID, slot.Claim(), encodeSlot(slot)
 	return s.do(ctx, &job{
-		jid: slot.JID, now: slot.Reserved, cost: len(record) + 2*len(slot.JID) + 256, room: roomToReserve,
+		jid: jid, now: claim.At, cost: len(record) + 2*len(jid) + 256, room: roomToReserve,
 		apply: func(b *batch, a *cachedAccount) error {
-			if err := b.check(a, slot.Size, limits, slot.Reserved); err != nil {
+			if err := b.check(a, claim.Size, limits, claim.At); err != nil {
 				return err
 			}
 			a.RestoreWaiting(claim)
-			b.set(slotKey(slot.ID), record)
-			b.set(timeKey(expiryPrefix, slot.Deadline, slot.ID), nil)
-			b.set(journalKey(slot.JID, slot.ID), encodeJournal(journal{claim, journalWaiting}))
-			b.wait(slot.Deadline, 1, slot.Size)
-			b.waitFor(slot.Deadline.Sub(slot.Reserved))
+			b.set(slotKey(id), record)
+			b.set(timeKey(expiryPrefix, claim.Deadline, id), nil)
+			b.set(journalKey(jid, id), encodeJournal(journal{claim, journalWaiting}))
+			b.wait(claim.Deadline, 1, claim.Size)
+			b.waitFor(claim.Deadline.Sub(claim.At))
 			return nil
 		},
 	})

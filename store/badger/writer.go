@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"runtime"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -71,7 +71,9 @@ func (s *Slots) write() {
 	for {
 		select {
 		case j := <-s.jobs:
-			s.commit(s.collect(j))
+			s.collected = s.collect(j)
+			s.commit(s.collected)
+			clear(s.collected) // they are answered, or parked
 		case l := <-s.loaded:
 			s.commit(s.install(l))
 		case f := <-s.calls:
@@ -102,16 +104,22 @@ func (s *Slots) call(ctx context.Context, f func()) error {
 	}
 }
 
-// collect returns the job and those that wait behind it.
+// collect returns the job and those that wait behind it. When none does any more
+// it lets others run for once, who may be about to hand in theirs: a transaction
+// costs nearly as much for one job as for some.
 func (s *Slots) collect(j *job) []*job {
-	jobs, bytes := []*job{j}, j.cost
+	jobs, bytes, yielded := append(s.collected[:0], j), j.cost, false
 	for len(jobs) < batchJobs && bytes < batchBytes {
 		select {
 		case j = <-s.jobs:
 			jobs = append(jobs, j)
 			bytes += j.cost
 		default:
-			return jobs
+			if yielded {
+				return jobs
+			}
+			yielded = true
+			runtime.Gosched()
 		}
 	}
 	return jobs
@@ -207,13 +215,42 @@ func (s *Slots) commit(jobs []*job) {
 		b = s.newBatch()
 	}
 	defer b.txn.Discard()
+	jobs = s.evaluate(b, jobs)
+	err := b.finish()
+	b.clear()
+	if err != nil {
+		s.recover(jobs, err)
+	}
+	durable := jobs[:0]
+	for _, j := range jobs {
+		if j.durable && j.err == nil {
+			durable = append(durable, j)
+		} else {
+			close(j.done)
+		}
+	}
+	if len(durable) == 0 {
+		return
+	}
+	if err := s.log.sync(); err != nil {
+		logger().Error("flushing the slots database failed", zap.Error(err))
+		fail(durable, err)
+		s.leaveLog()
+	}
+	answer(durable)
+}
+
+// evaluate has the jobs checked and their changes made. It returns them without
+// those that wait for their account, in the same memory.
+func (s *Slots) evaluate(b *batch, jobs []*job) []*job {
 	free, freeErr := s.free.Measure()
-	var soon, durable []*job
+	evaluated := jobs[:0]
 	for _, j := range jobs {
 		acct := s.account(j)
 		if acct == nil {
 			continue
 		}
+		evaluated = append(evaluated, j)
 		need := s.roomFor(j.room)
 		if j.cost > 0 && s.log.written > nearlyFull && freeErr == nil && free >= need {
 			freeErr = s.probeNow()
@@ -224,28 +261,9 @@ func (s *Slots) commit(jobs []*job) {
 			j.err = j.apply(b, acct)
 		}
 		s.accounts.weigh(acct)
-		if j.durable && j.err == nil {
-			durable = append(durable, j)
-		} else {
-			soon = append(soon, j)
-		}
 	}
 	s.accounts.evict()
-	err := b.finish()
-	b.clear()
-	if err != nil {
-		s.recover(slices.Concat(soon, durable), err)
-	}
-	answer(soon)
-	if len(durable) == 0 {
-		return
-	}
-	if err := s.log.sync(); err != nil {
-		logger().Error("flushing the slots database failed", zap.Error(err))
-		fail(durable, err)
-		s.leaveLog()
-	}
-	answer(durable)
+	return evaluated
 }
 
 // leaveLog fills a log whose flush has failed, so that Badger writes its table
@@ -332,7 +350,11 @@ func (s *Slots) recover(jobs []*job, err error) {
 		_ = s.heal() // it learns all this again
 		return
 	}
-	fail(slices.DeleteFunc(jobs, func(j *job) bool { return j.cost == 0 }), err)
+	for _, j := range jobs {
+		if j.err == nil && j.cost > 0 {
+			j.err = err
+		}
+	}
 	s.accounts.reset()
 	s.latest = oneDay{}
 	s.mu.Lock()
