@@ -3,9 +3,11 @@
 package faults
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,9 +63,9 @@ func TestEachStepOfAMergeFailsOnce(t *testing.T) {
 	for _, step := range stepsOfAMerge {
 		for _, errno := range step.errnos {
 			f := fault{suits: step.suits, nth: step.nth, verdict: verdict{errno: errno}}
-			faults := []*fault{&f}
+			faults := []fault{f}
 			if step.after {
-				faults = []*fault{{suits: makesTable, nth: 1, verdict: verdict{errno: unix.EIO}}, &f}
+				faults = []fault{{suits: makesTable, nth: 1, verdict: verdict{errno: unix.EIO}}, f}
 			}
 			s.mergeTables(watcher, faults)
 			if s.check(); t.Failed() {
@@ -79,13 +81,14 @@ type fault struct {
 	suits   func(call) bool
 	nth     int
 	verdict verdict
-	struck  bool
 }
 
 // mergeTables has the database merge tables, while these faults come, one after
 // another. Each death of the process leaves a log, which becomes a table when the
-// next one starts; two tables are merged.
-func (s *service) mergeTables(watcher *sentry, faults []*fault) {
+// next one starts; two tables are merged. Should the first start have merged one
+// that was there already, then the second has none to merge with, and the next
+// one does.
+func (s *service) mergeTables(watcher *sentry, faults []fault) {
 	s.t.Helper()
 	var written atomic.Bool
 	s.dieAndStart(watcher, func(c call) verdict {
@@ -94,26 +97,45 @@ func (s *service) mergeTables(watcher *sentry, faults []*fault) {
 	})
 	rig.Await(s.t, "the table of a log", written.Load)
 
-	var merged atomic.Bool
-	s.dieAndStart(watcher, func(c call) verdict {
-		for _, f := range faults {
-			if f.struck {
-				continue
-			}
-			if !f.suits(c) {
-				return verdict{}
-			}
-			if f.nth--; f.nth >= 0 {
-				return verdict{}
-			}
-			f.struck = true
-			return f.verdict
-		}
-		merged.Store(merged.Load() || c.name == "unlinkat" && isTable(c) && !isKept(c))
-		return verdict{}
+	rig.Await(s.t, "all faults, and the end of a merge", func() bool {
+		var merged atomic.Bool
+		s.dieAndStart(watcher, meet(faults, func(c call) {
+			merged.Store(merged.Load() || c.name == "unlinkat" && isTable(c) && !isKept(c))
+		}))
+		return within(10*time.Second, merged.Load)
 	})
-	rig.Await(s.t, "all faults, and the end of a merge", merged.Load)
 	watcher.set(nil)
+}
+
+// meet returns a judge who has calls meet these faults, and then shows the calls
+// after them.
+func meet(faults []fault, then func(call)) func(call) verdict {
+	faults = slices.Clone(faults)
+	return func(c call) verdict {
+		if len(faults) == 0 {
+			then(c)
+			return verdict{}
+		}
+		f := &faults[0]
+		if !f.suits(c) {
+			return verdict{}
+		}
+		if f.nth--; f.nth >= 0 {
+			return verdict{}
+		}
+		faults = faults[1:]
+		return f.verdict
+	}
+}
+
+// within waits for ok for so long at most.
+func within(d time.Duration, ok func() bool) bool {
+	for deadline := time.Now().Add(d); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
 
 // dieAndStart changes something, and starts another process in the middle of it.
