@@ -273,9 +273,13 @@ func receive(file io.Writer, r *http.Request, size int64) error {
 	var large *[largeBuffer]byte
 	defer func() { putLarge(large) }()
 	buf, filled := small[:], 0
+	quick := 0 // reads in a row that filled a small buffer
 	for received := int64(0); ; {
 		n, err := r.Body.Read(buf[filled:])
 		filled += n
+		if quick++; n < smallBuffer {
+			quick = 0
+		}
 		if received += int64(n); received > size {
 			return refuse(http.StatusBadRequest, codeSizeMismatch, "the body is longer than the %d bytes of the slot", size)
 		}
@@ -298,7 +302,7 @@ func receive(file io.Writer, r *http.Request, size int64) error {
 		case slower:
 			putLarge(large)
 			large, buf = nil, small[:]
-		case large == nil && n == smallBuffer:
+		case large == nil && quick > 1:
 			if large = takeLarge(); large != nil {
 				buf = large[:]
 			}

@@ -258,7 +258,7 @@ func TestThrottleMakesWayForUsers(t *testing.T) {
 			t.Errorf("it rests %s while nobody is served", d)
 		}
 		cleanup.Serving()
-		if d := rests(20 * time.Millisecond); d != 140*time.Millisecond {
+		if d := rests(20 * time.Millisecond); d != 180*time.Millisecond {
 			t.Errorf("it rests %s while users are served", d)
 		}
 		if d := rests(20 * time.Millisecond); d != 20*time.Millisecond {

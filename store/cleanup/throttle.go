@@ -40,13 +40,13 @@ func gently(n int) int {
 	return n
 }
 
-// Throttle is a Pause that works for half of the time, and for an eighth at most
+// Throttle is a Pause that works for half of the time, and for a tenth at most
 // while users are served: on two cores that takes less than a tenth from uploads
 // and slots.
 func Throttle(ctx context.Context, busy time.Duration) error {
 	rest := busy
 	if serving() {
-		rest = 7 * busy
+		rest = 9 * busy
 	}
 	return sleep(ctx, min(rest, time.Second))
 }
