@@ -10,15 +10,11 @@ package hostile
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -195,18 +191,8 @@ func (s *service) expectFiles(files, bytes int64) {
 // api calls the admin API.
 func (s *service) api(method, path string, answer any) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.Admin+"/xmpp_upload/"+path, nil)
-	if err != nil {
+	if err := s.API(method, path, answer); err != nil {
 		s.t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(body, answer) != nil {
-		s.t.Fatalf("%s %s: %s %s %v", method, path, resp.Status, body, err)
 	}
 }
 
@@ -218,22 +204,10 @@ type measured struct {
 	descriptors int
 }
 
-var goroutinesTotal = regexp.MustCompile(`goroutine profile: total (\d+)`)
-
 func (s *service) measured() (m measured) {
 	s.t.Helper()
-	resp, err := http.Get("http://" + s.Admin + "/debug/pprof/goroutine?debug=1")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	profile, err := io.ReadAll(resp.Body)
-	total := goroutinesTotal.FindSubmatch(profile)
-	if total == nil {
-		s.t.Fatalf("no profile of goroutines: %v: %s", err, profile)
-	}
-	m.goroutines, _ = strconv.Atoi(string(total[1]))
-	_, m.profile, _ = strings.Cut(string(profile), "\n")
+	m.goroutines, m.profile = s.Goroutines()
+	_, m.profile, _ = strings.Cut(m.profile, "\n")
 	dir := fmt.Sprintf("/proc/%d/fd", s.PID())
 	open, err := os.ReadDir(dir)
 	if err != nil {
